@@ -1,4 +1,4 @@
-"""Tether keeps an autonomous LLM agent on a line: killable processes, hard timeouts, budgets outside the agent, a durable journal."""
+"""Tether keeps an LLM agent on a line: killable processes, hard timeouts, budgets outside the agent, a durable journal."""
 
 from __future__ import annotations
 
