@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import socket
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,8 +39,8 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def send(sock: socket.socket, packet: dict[str, Any], fds: Sequence[int] = ()) -> None:
-    """Send one packet with file descriptors; raises BlockingIOError when a non-blocking socket is full, LinkClosed, PacketError."""
-    body = json.dumps(packet, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    """Send one packet with file descriptors; raises BlockingIOError when the socket is full, LinkClosed, PacketError."""
+    body = _encode(packet)
     if len(body) <= INLINE:
         _sendmsg(sock, body, fds)
         return
@@ -53,9 +54,9 @@ def send(sock: socket.socket, packet: dict[str, Any], fds: Sequence[int] = ()) -
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """One packet and its descriptors (the caller closes them), or None at the end of file; raises BlockingIOError, PacketError."""
+    """One packet and its descriptors (the caller closes them), None at end of file; raises BlockingIOError, PacketError."""
     try:
-        body, fds, flags, _ = socket.recv_fds(sock, INLINE + 1024, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+        body, fds, flags = _recvmsg(sock)
     except (ConnectionResetError, BrokenPipeError):
         return None
     if not body and not fds:
@@ -75,10 +76,29 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
 
 
 def _sendmsg(sock: socket.socket, body: bytes, fds: Sequence[int]) -> None:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
     try:
-        socket.send_fds(sock, [body], list(fds), socket.MSG_NOSIGNAL)
+        sock.sendmsg([body], rights, socket.MSG_NOSIGNAL)
     except (BrokenPipeError, ConnectionResetError, ConnectionRefusedError) as error:
         raise LinkClosed(str(error)) from None
+
+
+def _recvmsg(sock: socket.socket) -> tuple[bytes, list[int], int]:
+    # Not socket.recv_fds: it drops its flags argument, so what it receives would leak into every program executed later.
+    space = socket.CMSG_SPACE(_MOST_FDS * array("i").itemsize)
+    body, rights, flags, _ = sock.recvmsg(INLINE + 1024, space, socket.MSG_CMSG_CLOEXEC)
+    fds = array("i")
+    for level, kind, data in rights:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return body, list(fds), flags
+
+
+def _encode(packet: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(packet, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PacketError(f"cannot be said in JSON: {error}") from None
 
 
 def _parse(body: bytes) -> dict[str, Any]:

@@ -1,0 +1,394 @@
+"""The configuration: `tether.toml` and `TETHER_SECTION__KEY` variables, read once by `load`; importing reads nothing.
+
+The variables win over the file. Relative paths are relative to the file. docs/reference/configuration.md is generated from here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tomllib
+from collections.abc import Generator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from tether.errors import ConfigurationError, ValidationError
+from tether.task import Budget, Timeouts, nano_from_usd
+
+__all__ = ["AgentSettings", "ModelSettings", "Settings", "TaskTypeSettings", "ToolSettings", "load"]
+
+FILE_NAME = "tether.toml"
+Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86400, allow_inf_nan=False)]
+Megabytes = Annotated[int, Field(ge=16, le=1_000_000)]
+Isolation = Literal["auto", "enforced", "cooperative"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSettings(_Section):
+    """`[store]`: where the truth is."""
+
+    url: str = Field("", description="sqlite:///path or postgresql://…; empty: a SQLite file in the data folder")
+
+
+class QueueSettings(_Section):
+    """`[queue]`: what wakes workers."""
+
+    url: str = Field("", description="empty: workers poll the store")
+
+
+class ApiSettings(_Section):
+    """`[api]`: where the REST server listens."""
+
+    host: str = Field("127.0.0.1", description="address; beyond loopback only with keys")
+    port: int = Field(8787, ge=0, le=65535, description="TCP port")
+
+
+class WorkerSettings(_Section):
+    """`[worker]`: one worker process."""
+
+    slots: int = Field(8, ge=1, le=10_000, description="attempts at the same time")
+    agents: list[str] = Field([], description="agents it serves; empty: all that are configured")
+    drain_s: Seconds = Field(30, description="seconds attempts get to reach a checkpoint on SIGTERM")
+    lease_s: Seconds = Field(6, description="seconds until a silent worker's tasks are taken over")
+    heartbeat_s: Seconds = Field(2, description="seconds between signs of life; at most a third of lease_s")
+    poll_s: Seconds = Field(0.25, description="seconds between looks for queued tasks when nothing wakes the worker")
+    isolation: Isolation = Field(
+        "auto", description="auto: the strongest walls the kernel allows; enforced: refuse to start without"
+    )
+    memory_mb: Megabytes = Field(2048, description="memory of one process of an attempt")
+    open_files: int = Field(1024, ge=64, le=1_000_000, description="open files of one process of an attempt")
+    processes: int = Field(256, ge=8, le=100_000, description="processes of one attempt, where the kernel can count them")
+    file_mb: Megabytes = Field(1024, description="largest file an attempt may write")
+    output_kb: int = Field(1024, ge=1, le=1_000_000, description="output kept of one attempt, kilobytes; the rest is counted")
+    retry_backoff_s: Seconds = Field(
+        2, description="first wait before a failed attempt is tried again; doubles, at most 5 minutes"
+    )
+
+
+class FilesSettings(_Section):
+    """`[files]`: workspaces and artifacts."""
+
+    url: str = Field("", description="file:///path; empty: the data folder")
+
+
+class JournalSettings(_Section):
+    """`[journal]`: how long events are kept."""
+
+    retain_days: int = Field(90, ge=1, le=36500, description="days")
+
+
+class EgressSettings(_Section):
+    """`[egress]`: what web requests may reach."""
+
+    deny: list[str] = Field([], description="hosts that are refused, also their subdomains")
+    allow: list[str] = Field([], description="when not empty, only these hosts and their subdomains")
+    allow_private: list[str] = Field([], description='"host:port" on private addresses that may be reached all the same')
+    ports: list[int] = Field([80, 443], description="ports that may be reached")
+    timeout_s: Seconds = Field(60, description="one request or tunnel")
+    max_mb: Megabytes = Field(64, description="bytes one request or tunnel may receive")
+
+
+class LimitsSettings(_Section):
+    """`[limits]`: ceilings no task may pass."""
+
+    budget: dict[str, float] = Field({}, description="largest budget values, same keys as budget")
+    timeouts: dict[str, float] = Field({}, description="largest timeouts, same keys as timeouts")
+
+    @field_validator("budget")
+    @classmethod
+    def _budget(cls, value: dict[str, float]) -> dict[str, float]:
+        Budget.of(value)
+        return value
+
+    @field_validator("timeouts")
+    @classmethod
+    def _timeouts(cls, value: dict[str, float]) -> dict[str, float]:
+        Timeouts.of(value)
+        return value
+
+
+class ModelSettings(_Section):
+    """`[models.NAME]`: one model behind an OpenAI- or Anthropic-compatible server."""
+
+    upstream: str = Field(description='base URL, for example "https://api.openai.com/v1"')
+    model: str = Field("", description="the server's name of the model; empty: whatever the caller asks for")
+    key_env: str = Field("", description="environment variable of the worker that holds the key")
+    key_file: str = Field("", description="file that holds the key")
+    kind: Literal["auto", "openai", "anthropic"] = Field("auto", description="the server's API; auto: by its address")
+    tools: Literal["native", "schema"] = Field(
+        "native", description="schema: tools as a JSON schema, for servers without tool calling"
+    )
+    free: bool = Field(False, description="true: calls cost nothing (a local model)")
+    context_window: int | None = Field(None, ge=256, description="tokens; known models need none")
+    max_output: int | None = Field(None, ge=1, description="largest answer in tokens; known models need none")
+    timeout_s: Seconds = Field(600, description="one call to the server")
+
+    @field_validator("upstream")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError('must start with http:// or https://, for example "https://api.openai.com/v1"')
+        return value.rstrip("/")
+
+
+class AgentSettings(_Section):
+    """`[agents.NAME]`: one agent."""
+
+    kind: Literal["builtin", "python", "command"] = Field("python", description="what runs it")
+    entry: str = Field("", description='kind python: "package.module:function"')
+    command: list[str] = Field([], description='kind command: program and arguments, "{goal}" is replaced')
+    code_dir: str = Field(".", description="folder of its code, readable by it")
+    python: str = Field("", description="another interpreter; empty: the worker's own")
+    model: str = Field("default", description="a name of [models.…]")
+    tools: list[str] = Field(
+        ["web_fetch", "web_search", "run_python", "run_shell", "read_file", "write_file", "list_files", "ask_human"],
+        description="tools it may use",
+    )
+    env: dict[str, str] = Field({}, description="variables of its environment, which is otherwise scrubbed")
+    pass_env: list[str] = Field([], description="variables of the worker it gets too")
+    readable: list[str] = Field([], description="further folders it may read")
+    writable: list[str] = Field([], description="further folders it may write")
+    version: str = Field("", description="agent version; empty: a hash of entry and configuration")
+    memory_mb: Megabytes | None = Field(None, description="memory of one process; empty: [worker] memory_mb")
+    instructions: str = Field("", description="kind builtin: added to its instructions")
+
+
+class ToolSettings(BaseModel):
+    """`[tools.NAME]`: limits of a built-in tool, or a tool of one's own; other keys reach the tool as its options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    timeout_s: Seconds | None = Field(None, description="instead of tool_s")
+    entry: str = Field("", description='a tool of one\'s own: "module:function"')
+    description: str = Field("", description="what the model is told it does")
+    parameters: dict[str, Any] = Field({}, description="JSON Schema of its arguments")
+    idempotent: bool | None = Field(None, description="true: may be rerun when a crash hid its outcome")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that are the tool's own."""
+        return dict(self.model_extra or {})
+
+
+class TaskTypeSettings(_Section):
+    """`[task_types.NAME]`: defaults of a kind of task."""
+
+    agent: str = Field("", description="agent of tasks that name none")
+    budget: dict[str, float] = Field({}, description="instead of the default budget")
+    timeouts: dict[str, float] = Field({}, description="instead of the default timeouts")
+
+    @field_validator("budget")
+    @classmethod
+    def _budget(cls, value: dict[str, float]) -> dict[str, float]:
+        Budget.of(value)
+        return value
+
+    @field_validator("timeouts")
+    @classmethod
+    def _timeouts(cls, value: dict[str, float]) -> dict[str, float]:
+        Timeouts.of(value)
+        return value
+
+
+class PriceSettings(_Section):
+    """`[prices."MODEL"]`: what a model costs, for models nobody else prices."""
+
+    input_usd_per_mtok: float = Field(ge=0, allow_inf_nan=False, description="dollars for a million input tokens")
+    output_usd_per_mtok: float = Field(ge=0, allow_inf_nan=False, description="dollars for a million output tokens")
+    context_window: int | None = Field(None, ge=256, description="tokens")
+    max_output: int | None = Field(None, ge=1, description="tokens")
+
+
+_file: ContextVar[Path | None] = ContextVar("tether_file", default=None)
+
+
+class Settings(BaseSettings):
+    """The whole configuration; data_dir holds store, workspaces and spools of the embedded default."""
+
+    model_config = SettingsConfigDict(env_prefix="TETHER_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    data_dir: str = Field("", description="folder of the embedded default; empty: .tether beside tether.toml, else ~/.tether")
+    store: StoreSettings = StoreSettings()  # pyright: ignore[reportCallIssue]
+    queue: QueueSettings = QueueSettings()  # pyright: ignore[reportCallIssue]
+    api: ApiSettings = ApiSettings()  # pyright: ignore[reportCallIssue]
+    worker: WorkerSettings = WorkerSettings()  # pyright: ignore[reportCallIssue]
+    files: FilesSettings = FilesSettings()  # pyright: ignore[reportCallIssue]
+    journal: JournalSettings = JournalSettings()  # pyright: ignore[reportCallIssue]
+    egress: EgressSettings = EgressSettings()  # pyright: ignore[reportCallIssue]
+    limits: LimitsSettings = LimitsSettings()  # pyright: ignore[reportCallIssue]
+    models: dict[str, ModelSettings] = Field({}, description="models by name")
+    agents: dict[str, AgentSettings] = Field({}, description="agents by name")
+    tools: dict[str, ToolSettings] = Field({}, description="tools by name")
+    task_types: dict[str, TaskTypeSettings] = Field({}, description="kinds of task by name")
+    prices: dict[str, Any] = Field({}, description='prices by model, and [prices.web] "host" = dollars per request')
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Variables win over the file."""
+        return (init_settings, env_settings, _TomlFile(settings_cls))
+
+    @field_validator("prices")
+    @classmethod
+    def _prices(cls, value: dict[str, Any]) -> dict[str, Any]:
+        checked: dict[str, Any] = {}
+        for name, price in value.items():
+            if name == "web":
+                checked[name] = {host: nano_from_usd(usd, f"prices.web.{host}") for host, usd in price.items()}
+            else:
+                checked[name] = PriceSettings.model_validate(price)
+        return checked
+
+    @property
+    def base_dir(self) -> Path:
+        """The folder relative paths start from."""
+        file = find_file()
+        return file.parent if file else Path.cwd()
+
+    @property
+    def home(self) -> Path:
+        """The data folder, absolute; not created here."""
+        if self.data_dir:
+            return (self.base_dir / Path(self.data_dir).expanduser()).resolve()
+        return self.base_dir / ".tether" if find_file() else Path.home() / ".tether"
+
+    @property
+    def store_url(self) -> str:
+        """The store's URL, with the embedded default filled in and a relative SQLite path made absolute."""
+        url = self.store.url or f"sqlite:///{self.home / 'tether.db'}"
+        if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
+            return f"sqlite:///{(self.base_dir / url.removeprefix('sqlite:///')).resolve()}"
+        return url
+
+    @property
+    def workspaces(self) -> Path:
+        """The folder of the tasks' workspaces."""
+        if not self.files.url:
+            return self.home / "workspaces"
+        if not self.files.url.startswith("file://"):
+            raise ConfigurationError("files.url", f"{self.files.url!r} is not supported", "use file:///path")
+        return Path(self.files.url.removeprefix("file://"))
+
+    def agent(self, name: str) -> AgentSettings:
+        """The agent of that name; the built-in `autogpt` needs no entry. Raises ConfigurationError listing the known ones."""
+        found = self.agents.get(name)
+        if found is None and name == "autogpt":
+            found = AgentSettings(kind="builtin")  # pyright: ignore[reportCallIssue]
+        if found is None:
+            known = ", ".join(self.agent_names())
+            raise ConfigurationError("agent", f"{name!r} is not configured", f"known are {known}; add [agents.{name}]")
+        return found
+
+    def agent_names(self) -> list[str]:
+        """All agents, the built-in one first."""
+        return ["autogpt", *sorted(set(self.agents) - {"autogpt"})]
+
+    def budget_for(self, task_type: str, given: Budget | Mapping[str, Any] | None) -> Budget:
+        """The budget of a task: what it gives, else its type's, else the defaults; raises ValidationError over a ceiling."""
+        kind = self.task_types.get(task_type)
+        budget = Budget.of(given, Budget.of(kind.budget if kind else None))
+        _check_ceiling("budget", budget.document(), self.limits.budget)
+        return budget
+
+    def timeouts_for(self, task_type: str, given: Timeouts | Mapping[str, Any] | None) -> Timeouts:
+        """The timeouts of a task: what it gives, else its type's, else the defaults; raises ValidationError over a ceiling."""
+        kind = self.task_types.get(task_type)
+        timeouts = Timeouts.of(given, Timeouts.of(kind.timeouts if kind else None))
+        _check_ceiling("timeouts", timeouts.document(), self.limits.timeouts)
+        return timeouts
+
+
+class _TomlFile(PydanticBaseSettingsSource):
+    """The `tether.toml` that `load` chose."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - pydantic's signature
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        file = find_file()
+        if file is None:
+            return {}
+        try:
+            return tomllib.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigurationError(str(file), f"cannot be read ({error.strerror})", "check the path and its rights") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(str(file), f"is not valid TOML: {error}", "mend that line") from None
+
+
+def find_file() -> Path | None:
+    """The `tether.toml` in force: what `load` was told, else TETHER_CONFIG, else the one in the current folder."""
+    chosen = _file.get()
+    if chosen is not None:
+        return chosen
+    named = os.environ.get("TETHER_CONFIG")
+    path = Path(named).expanduser() if named else Path(FILE_NAME)
+    return path.resolve() if named or path.is_file() else None
+
+
+def load(path: str | Path | None = None) -> Settings:
+    """Read the configuration; raises ConfigurationError naming the key and the remedy."""
+    _file.set(Path(path).expanduser().resolve() if path else None)
+    _file.set(find_file())
+    with _clear_errors():
+        settings = Settings()  # pyright: ignore[reportCallIssue]
+    _check(settings)
+    return settings
+
+
+@contextlib.contextmanager
+def _clear_errors() -> Generator[None]:
+    try:
+        yield
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        known = "see docs/reference/configuration.md for the keys" if first["type"] == "extra_forbidden" else "correct it"
+        raise ConfigurationError(place or "configuration", first["msg"], known) from None
+    except SettingsError as error:
+        raise ConfigurationError("configuration", str(error), "correct it") from None
+    except ConfigurationError:
+        raise
+    except ValidationError as error:
+        raise ConfigurationError(error.field, error.problem, error.remedy) from None
+
+
+def _check(settings: Settings) -> None:
+    if settings.worker.heartbeat_s * 2 > settings.worker.lease_s:
+        raise ConfigurationError("worker.heartbeat_s", "is more than half of lease_s", "use a third of lease_s or less")
+    for name, agent in settings.agents.items():
+        if agent.kind == "python" and ":" not in agent.entry:
+            raise ConfigurationError(
+                f"agents.{name}.entry", f"{agent.entry!r} is not an entry", 'write "package.module:function"'
+            )
+        if agent.kind == "command" and not agent.command:
+            raise ConfigurationError(f"agents.{name}.command", "is missing", 'write ["program", "{goal}"]')
+        if agent.model not in settings.models and agent.model != "default":
+            raise ConfigurationError(f"agents.{name}.model", f"{agent.model!r} is not configured", f"add [models.{agent.model}]")
+    for name, kind in settings.task_types.items():
+        if kind.agent:
+            try:
+                settings.agent(kind.agent)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"task_types.{name}.agent", error.problem, error.remedy) from None
+
+
+def _check_ceiling(name: str, asked: Mapping[str, Any], ceilings: Mapping[str, float]) -> None:
+    for key, most in ceilings.items():
+        if asked[key] > most:
+            raise ValidationError(
+                f"{name}.{key}", f"{asked[key]:g} is over the ceiling of {most:g}", "ask for less, or raise [limits]"
+            )
