@@ -1,4 +1,4 @@
-"""What the gateway is told once by the supervisor: models with their keys, prices, egress rules. Keys live here and nowhere else."""
+"""What the gateway is told once by the supervisor: models with their keys, prices, egress rules. Keys live nowhere else."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class ModelOptions:
 class PriceOptions:
     """What a model costs, in dollars per million tokens; cached input costs as much as input unless said otherwise.
 
-    media_tokens: the most tokens one image, sound or file in a request counts; None refuses them. context_window, max_output: tokens.
+    media_tokens: the most tokens one image, sound or file in a request counts; None refuses them.
+    context_window, max_output: tokens.
     """
 
     input_usd_per_mtok: float
@@ -58,7 +59,7 @@ class PriceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EgressOptions:
-    """What web requests may reach: hosts (also their subdomains), ports, "host:port" on private addresses; seconds and bytes of one."""
+    """What web requests may reach: hosts (with their subdomains), ports, "host:port" on private addresses; one request's bounds."""
 
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
@@ -74,7 +75,7 @@ class EgressOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RetryOptions:
-    """Retries of one call inside the gateway: dispatched tries at most, first wait, longest wait, longest Retry-After obeyed (seconds)."""
+    """Retries of one call inside the gateway: tries at most; first wait, longest wait, longest Retry-After obeyed, in seconds."""
 
     tries: int = 4
     first_s: float = 0.5
@@ -84,9 +85,11 @@ class RetryOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayOptions:
-    """Everything of the configure packet. web_prices: host → nano-dollars per request. min_output: the floor of a clamp, tokens.
+    """Everything of the configure packet.
 
-    connect_s: to reach a server. max_body_bytes: of one request. drain_s, drain_bytes: spent to learn the usage of a call whose client left.
+    web_prices: host → nano-dollars per request. tool_prices: a provider's hosted tool → nano-dollars per use.
+    min_output: the floor of a clamp, tokens. connect_s: to reach a server. max_body_bytes: of one request.
+    drain_s, drain_bytes: what may be spent to learn the usage of a call whose client left.
     """
 
     store_url: str
@@ -105,7 +108,7 @@ class GatewayOptions:
     @classmethod
     def of(cls, packet: Mapping[str, Any]) -> GatewayOptions:
         """The options of a configure packet; raises ConfigurationError naming the key."""
-        given = {key: value for key, value in packet.items() if key != "op"}
+        given = {key: value for key, value in packet.items() if key not in ("op", "limits", "data_dir")}
         models = {
             alias: _made(ModelOptions, {"alias": alias, **m}, f"models.{alias}") for alias, m in given.pop("models", {}).items()
         }
