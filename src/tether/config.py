@@ -129,6 +129,7 @@ class ModelSettings(_Section):
     free: bool = Field(False, description="true: calls cost nothing (a local model)")
     context_window: int | None = Field(None, ge=256, description="tokens; known models need none")
     max_output: int | None = Field(None, ge=1, description="largest answer in tokens; known models need none")
+    headers: dict[str, str] = Field({}, description="sent with every call to the server")
     timeout_s: Seconds = Field(600, description="one call to the server")
 
     @field_validator("upstream")
@@ -202,6 +203,8 @@ class PriceSettings(_Section):
 
     input_usd_per_mtok: float = Field(ge=0, allow_inf_nan=False, description="dollars for a million input tokens")
     output_usd_per_mtok: float = Field(ge=0, allow_inf_nan=False, description="dollars for a million output tokens")
+    cached_input_usd_per_mtok: float | None = Field(None, ge=0, allow_inf_nan=False, description="empty: as input")
+    media_tokens: int | None = Field(None, ge=0, description="most tokens one image, sound or file counts; empty: media are refused")
     context_window: int | None = Field(None, ge=256, description="tokens")
     max_output: int | None = Field(None, ge=1, description="tokens")
 
