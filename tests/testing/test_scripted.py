@@ -215,8 +215,9 @@ def test_gate_holds_an_answer_until_it_is_opened() -> None:
 def test_wrong_key_is_refused() -> None:
     """With api_key set, any other key gets 401, so a test sees whose key was used."""
     with ScriptedModels([reply("x")], api_key="the-key") as models, openai_client(models) as client:
-        ask = client.chat.completions.create
-        pytest.raises(openai.AuthenticationError, ask, model="m", messages=ASK)
+        with pytest.raises(openai.AuthenticationError):
+            client.chat.completions.create(model="m", messages=ASK)
+        assert models.ledger[0].status == 401
 
 
 def test_as_a_process(tmp_path: Path) -> None:

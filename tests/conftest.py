@@ -1,0 +1,87 @@
+"""Fixtures for all tests, and the check at the end that nothing the tests started is still alive."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from servers import Postgres, ServerMissing, make_database
+
+_MARKER = "TETHER_TEST_SESSION"
+_GRACE_S = 5.0
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A private PostgreSQL server for the session: `.database()`, `.restart()`, `.kill()`, `.start()`."""
+    try:
+        server = Postgres()
+    except ServerMissing as missing:
+        _missing(str(missing))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    """URL of a PostgreSQL database for the whole session; TETHER_TEST_POSTGRES_URL names a server to use instead of our own."""
+    given = os.environ.get("TETHER_TEST_POSTGRES_URL")
+    return given or request.getfixturevalue("postgres").database()
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> str:
+    """URL of a new, empty PostgreSQL database for one test."""
+    return make_database(postgres_url, f"tether_{uuid.uuid4().hex}")
+
+
+def _missing(message: str) -> NoReturn:
+    # locally a missing server skips its tests; where a green result is relied on it must not
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def pytest_configure() -> None:
+    """Mark this session in the environment that every process of it inherits."""
+    os.environ[_MARKER] = uuid.uuid4().hex
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail when a process of this session outlives it."""
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    base = None if factory is None else str(factory.getbasetemp())
+    deadline = time.monotonic() + _GRACE_S
+    while (left := _survivors(base)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if left:
+        print("\nprocesses that outlived the tests:", *left, sep="\n  ")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _survivors(base: str | None) -> list[str]:
+    """Live processes that carry our marker, or work in a temporary folder of ours (attempts get a scrubbed environment)."""
+    marker = f"{_MARKER}={os.environ[_MARKER]}".encode()
+    left: list[str] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        if int(folder.name) == os.getpid():
+            continue
+        try:
+            if (folder / "stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                continue
+            line = (folder / "cmdline").read_bytes()
+            there = os.readlink(folder / "cwd")
+            marked = marker in (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if marked or (base is not None and (there.startswith(base) or base.encode() in line)):
+            left.append(f"{folder.name}: {line.replace(bytes(1), b' ').decode(errors='replace').strip()}")
+    return left
