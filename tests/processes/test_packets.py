@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tether.agent import packets
+from tether import packets
 
 
 @pytest.fixture
@@ -18,11 +18,11 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield left, right
 
 
-@pytest.mark.parametrize("obj", [{}, {"text": "ü\ud800\u0000"}, {"id": 1, "list": [None, True, 1.5]}, [1, 2], "x" * 100_000])
-def test_an_object_arrives_as_it_was_sent(pair: tuple[socket.socket, socket.socket], obj: object) -> None:
-    """Whatever JSON can say survives the wire, small or large, lone surrogates and NUL included."""
+@pytest.mark.parametrize("obj", [{}, {"text": "ü\u0000"}, {"id": 1, "list": [None, True, 1.5]}, {"text": "x" * 100_000}])
+def test_an_object_arrives_as_it_was_sent(pair: tuple[socket.socket, socket.socket], obj: dict[str, object]) -> None:
+    """Whatever JSON can say survives the wire, small or large, NUL included."""
     packets.send(pair[0], obj)
-    assert packets.recv(pair[1]) == (obj, [])
+    assert packets.receive(pair[1]) == (obj, [])
 
 
 def test_descriptors_travel_with_large_and_small_packets(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -31,24 +31,23 @@ def test_descriptors_travel_with_large_and_small_packets(pair: tuple[socket.sock
         read_end, write_end = os.pipe()
         packets.send(pair[0], obj, [write_end])
         os.close(write_end)
-        received = packets.recv(pair[1])
+        received = packets.receive(pair[1])
         assert received is not None
         got, fds = received
         assert got == obj
         assert not os.get_inheritable(fds[0])
         os.write(fds[0], b"hello")
-        packets.close_all(fds)
+        os.close(fds[0])
         assert os.read(read_end, 10) == b"hello"
         os.close(read_end)
 
 
 def test_too_large_is_refused_before_it_is_sent(pair: tuple[socket.socket, socket.socket]) -> None:
-    """A message over 16 MiB raises too_large and leaves the link usable."""
-    with pytest.raises(packets.PacketError) as refused:
-        packets.send(pair[0], "x" * (packets.MAX_BIG + 1))
-    assert refused.value.reason == "too_large"
+    """A message over 16 MiB is a PacketError and leaves the link usable."""
+    with pytest.raises(packets.PacketError):
+        packets.send(pair[0], {"text": "x" * packets.LARGEST})
     packets.send(pair[0], {"still": "here"})
-    assert packets.recv(pair[1]) == ({"still": "here"}, [])
+    assert packets.receive(pair[1]) == ({"still": "here"}, [])
 
 
 def test_an_unsealed_memory_file_is_refused(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -57,9 +56,8 @@ def test_an_unsealed_memory_file_is_refused(pair: tuple[socket.socket, socket.so
     os.write(memfd, b"{}" + b" " * 100_000)
     before = len(os.listdir("/proc/self/fd"))
     packets._sendmsg(pair[0], b'{"big":100002}', [memfd])
-    with pytest.raises(packets.PacketError) as refused:
-        packets.recv(pair[1])
-    assert refused.value.reason == "unsealed"
+    with pytest.raises(packets.PacketError):
+        packets.receive(pair[1])
     assert len(os.listdir("/proc/self/fd")) == before
     os.close(memfd)
 
@@ -69,17 +67,16 @@ def test_garbage_raises_and_the_link_goes_on(pair: tuple[socket.socket, socket.s
     """Garbage is a PacketError, never another exception, and the next packet is read as usual."""
     pair[0].send(body)
     with pytest.raises(packets.PacketError):
-        packets.recv(pair[1])
+        packets.receive(pair[1])
     packets.send(pair[0], {"next": 1})
-    assert packets.recv(pair[1]) == ({"next": 1}, [])
+    assert packets.receive(pair[1]) == ({"next": 1}, [])
 
 
-@pytest.mark.parametrize("obj", [float("nan"), {"a": object()}, {"b": b"bytes"}])
-def test_what_json_cannot_say_is_refused_by_the_sender(pair: tuple[socket.socket, socket.socket], obj: object) -> None:
-    """The sender hears of it as PacketError(bad_json); nothing is sent."""
-    with pytest.raises(packets.PacketError) as refused:
-        packets.send(pair[0], obj)
-    assert refused.value.reason == "bad_json"
+@pytest.mark.parametrize("value", [float("nan"), object(), b"bytes"])
+def test_what_json_cannot_say_is_refused_by_the_sender(pair: tuple[socket.socket, socket.socket], value: object) -> None:
+    """The sender hears of it as PacketError; nothing is sent."""
+    with pytest.raises(packets.PacketError):
+        packets.send(pair[0], {"value": value})
 
 
 def _fill(sock: socket.socket) -> None:
@@ -93,8 +90,8 @@ def test_end_of_file_and_a_full_socket(pair: tuple[socket.socket, socket.socket]
     with pytest.raises(BlockingIOError):
         _fill(pair[0])
     with pytest.raises(BlockingIOError):
-        packets.recv(pair[0])
+        packets.receive(pair[0])
     pair[1].close()
     with pytest.raises(packets.LinkClosed):
         packets.send(pair[0], {})
-    assert packets.recv(pair[0]) is None
+    assert packets.receive(pair[0]) is None
