@@ -53,6 +53,13 @@ def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
+def _alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def postgres_programs() -> Path:
     """The folder of the newest installed PostgreSQL server; raises ServerMissing."""
     roots = [Path("/usr/lib/postgresql"), Path("/opt/homebrew/opt"), Path("/usr/local/opt")]
@@ -127,7 +134,7 @@ class Postgres:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if pid else []
         self._end(signal.SIGKILL)
         deadline = time.monotonic() + _STOP_S
-        while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        while any(_alive(child) for child in children) and time.monotonic() < deadline:
             time.sleep(0.01)
 
     def restart(self) -> None:
