@@ -1,0 +1,245 @@
+"""What an attempt is started with: its workspace, its AttemptSpec, and what the gateway is told of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tether.config import AgentSettings, Settings
+from tether.errors import UnpricedModel, ValidationError
+from tether.gateway.options import GatewayOptions, ModelOptions
+from tether.gateway.prices import PriceList
+from tether.store.rows import Claim
+from tether.worker.attempt import LiveAttempt
+
+__all__ = [
+    "Windows",
+    "attempt_spec",
+    "configure_packet",
+    "gateway_packet",
+    "give_workspace",
+    "host_listeners",
+    "prepare_workspace",
+    "slot_uid",
+]
+
+_FIRST_UID = 1_000_000
+_UIDS_PER_WORKER = 10_000
+_DEADLINE_GRACE_S = 5.0
+
+
+def slot_uid(slot: int) -> int | None:
+    """A user id of its own for the attempt in `slot`, when the worker is root and may give one away."""
+    if os.geteuid() != 0:
+        return None
+    return _FIRST_UID + (os.getpid() % 100_000) * _UIDS_PER_WORKER + slot
+
+
+def prepare_workspace(settings: Settings, claim: Claim) -> Path:
+    """The task's workspace folder, made at the first attempt with copies of the task's files; raises ValidationError."""
+    folder = settings.workspaces / claim.workspace_key
+    if folder.exists():
+        return folder
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True, mode=0o700)
+    for name, source in claim.task.files.items():
+        _copy_in(part, name, source)
+    part.rename(folder)
+    return folder
+
+
+def _copy_in(folder: Path, name: str, source: str) -> None:
+    target = (folder / name).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise ValidationError(f"files.{name}", "leads out of the workspace", "use a relative path without ..")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise ValidationError(f"files.{name}", f"{source!r} cannot be read ({error.strerror})", "check the path") from None
+
+
+def give_workspace(folder: Path, uid: int | None) -> None:
+    """Make `uid` the owner of the folder and all in it; links are not followed."""
+    if uid is None or folder.stat().st_uid == uid:
+        return
+    for place, _folders, names in os.walk(folder, followlinks=False):
+        os.chown(place, uid, uid, follow_symlinks=False)
+        for name in names:
+            os.chown(os.path.join(place, name), uid, uid, follow_symlinks=False)
+
+
+def attempt_spec(
+    settings: Settings,
+    attempt: LiveAttempt,
+    workspace: Path,
+    *,
+    windows: Windows,
+    uid: int | None,
+    ports: Mapping[str, int] | None,
+) -> dict[str, Any]:
+    """The AttemptSpec for the zygote. ports: of the host's listeners for it, None when they open in its namespace."""
+    claim, agent, worker = attempt.claim, attempt.agent, settings.worker
+    base = settings.base_dir
+    memory_mb = agent.memory_mb or worker.memory_mb
+    return {
+        "task_id": claim.task_id,
+        "attempt": claim.attempt,
+        "agent": claim.task.agent,
+        "kind": agent.kind,
+        "entry": agent.entry or None,
+        "command": list(agent.command) or None,
+        "goal": claim.task.goal,
+        "input": claim.task.input,
+        "workspace": str(workspace),
+        "code_dir": str((base / agent.code_dir).resolve()),
+        "readable": [str((base / path).resolve()) for path in agent.readable],
+        "writable": [str((base / path).resolve()) for path in agent.writable],
+        "env": _environment(agent),
+        "limits": {
+            "memory_bytes": memory_mb * 1024 * 1024,
+            "cpu_s": int(attempt.clocks.task_left_s + _DEADLINE_GRACE_S) + 1,
+            "file_bytes": worker.file_mb * 1024 * 1024,
+            "open_files": worker.open_files,
+            "processes": worker.processes,
+        },
+        "deadline_s": attempt.clocks.task_left_s + _DEADLINE_GRACE_S,
+        "uid": uid,
+        "isolation": worker.isolation,
+        "gateway": {"host": "127.0.0.1", "port": ports and ports["gateway"], "token": attempt.token},
+        "proxy": {"port": ports and ports["proxy"]},
+        "tools": {name: _tool(settings, name) for name in agent.tools if name in settings.tools},
+        "builtin": _builtin(settings, attempt, windows) if agent.kind == "builtin" else None,
+    }
+
+
+def _environment(agent: AgentSettings) -> dict[str, str]:
+    passed = {name: os.environ[name] for name in agent.pass_env if name in os.environ}
+    return passed | dict(agent.env)
+
+
+def _tool(settings: Settings, name: str) -> dict[str, Any]:
+    tool = settings.tools[name]
+    given = {
+        "entry": tool.entry,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "idempotent": tool.idempotent,
+        "timeout_s": tool.timeout_s,
+    }
+    return {key: value for key, value in given.items() if value not in ("", {}, None)}
+
+
+def _builtin(settings: Settings, attempt: LiveAttempt, windows: Windows) -> dict[str, Any]:
+    alias, name = model_of(settings, attempt)
+    model = settings.models.get(alias)
+    kind = ModelOptions(alias=alias, upstream=model.upstream, kind=model.kind).kind if model else "openai"
+    return {
+        "model": name or alias,
+        "provider": kind,
+        "tools": [tool for tool in attempt.agent.tools if tool not in attempt.claim.task.prohibited],
+        "window": windows.of(alias, name),
+        "max_output": model.max_output if model else None,
+        "instructions": attempt.agent.instructions,
+    }
+
+
+def model_of(settings: Settings, attempt: LiveAttempt) -> tuple[str, str]:
+    """The configured model an attempt uses, and the name to ask for when the task wants another model of that server."""
+    wanted = attempt.claim.task.model
+    if wanted is None or wanted in settings.models:
+        return wanted or attempt.agent.model, ""
+    return attempt.agent.model, wanted
+
+
+class Windows:
+    """Context windows (tokens) of the configured models; the price list is compiled once."""
+
+    def __init__(self, settings: Settings) -> None:
+        options = GatewayOptions.of(configure_packet(settings, keys=False))
+        self._models = options.models
+        self._prices = PriceList(options.prices)
+
+    def of(self, alias: str, name: str) -> int | None:
+        """The window of a model, None when nobody knows it."""
+        model = self._models.get(alias)
+        if model is None:
+            return None
+        try:
+            return model.context_window or self._prices.sheet(model, name or model.model).context_window
+        except UnpricedModel:  # the gateway refuses its calls with the remedy; here only its window is unknown
+            return None
+
+
+def configure_packet(settings: Settings, *, keys: bool = True) -> dict[str, Any]:
+    """The gateway's configuration; with `keys` read from the environment or files, which happens here and nowhere else."""
+    models = {
+        alias: {
+            "upstream": model.upstream,
+            "key": _key(model.key_env, model.key_file, settings.base_dir) if keys else "",
+            "kind": model.kind,
+            "model": model.model,
+            "tools": model.tools,
+            "context_window": model.context_window,
+            "max_output": model.max_output,
+            "free": model.free,
+            "headers": dict(model.headers),
+            "timeout_s": model.timeout_s,
+        }
+        for alias, model in settings.models.items()
+    }
+    egress = settings.egress
+    return {
+        "store_url": settings.store_url,
+        "models": models,
+        "prices": {name: price.model_dump() for name, price in settings.prices.items() if name != "web"},
+        "web_prices": dict(settings.prices.get("web", {})),
+        "egress": {
+            "allow": egress.allow,
+            "deny": egress.deny,
+            "allow_private": egress.allow_private,
+            "ports": egress.ports,
+            "timeout_s": egress.timeout_s,
+            "max_bytes": egress.max_mb * 1024 * 1024,
+        },
+    }
+
+
+def _key(variable: str, file: str, base: Path) -> str:
+    if file:
+        try:
+            return (base / Path(file).expanduser()).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ValidationError("models.key_file", f"{file!r} cannot be read ({error.strerror})", "check the path") from None
+    return os.environ.get(variable, "") if variable else ""
+
+
+def gateway_packet(settings: Settings, attempt: LiveAttempt) -> dict[str, Any]:
+    """What the gateway is told of an attempt (the listeners go with it)."""
+    claim = attempt.claim
+    alias, _name = model_of(settings, attempt)
+    return {
+        "key": attempt.key,
+        "task_id": claim.task_id,
+        "attempt": claim.attempt,
+        "lease_token": claim.lease_token,
+        "token": attempt.token,
+        "model_default": alias,
+        "prohibited": list(claim.task.prohibited),
+        "policy": {"on_budget_exceeded": claim.task.on_budget_exceeded, "can_checkpoint": attempt.agent.kind != "command"},
+    }
+
+
+def host_listeners() -> dict[str, socket.socket]:
+    """Listeners on the host's loopback, for attempts without a network of their own; the token tells whose a call is."""
+    made: dict[str, socket.socket] = {}
+    for name in ("gateway", "proxy"):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        listener.setblocking(False)
+        made[name] = listener
+    return made
