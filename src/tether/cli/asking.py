@@ -1,0 +1,90 @@
+"""Asking the person at the terminal what a paused task wants to know, and passing the decision on."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from tether.cli.actions import asked, missing_amount
+from tether.cli.output import clean, say
+from tether.errors import ValidationError
+from tether.task import ApprovalKind
+
+if TYPE_CHECKING:
+    from tether.client import Client
+    from tether.task import Approval, TaskDocument
+
+__all__ = ["decide", "interactive"]
+
+
+def interactive() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def decide(client: Client, task: TaskDocument, by: str) -> bool:
+    """Ask and act; False when the person leaves the task paused."""
+    say(clean(asked(task)), "yellow")
+    try:
+        return _ask(client, task, by)
+    except (typer.Abort, EOFError, KeyboardInterrupt):
+        say()
+        return False
+
+
+def _ask(client: Client, task: TaskDocument, by: str) -> bool:
+    approval = task.approval
+    if approval is None or approval.kind in (ApprovalKind.STUCK, ApprovalKind.ESCALATED):
+        return _resume(client, task, approval, by)
+    if approval.kind == ApprovalKind.BUDGET:
+        return _budget(client, task, approval, by)
+    if approval.kind == ApprovalKind.QUESTION:
+        client.answer(task.id, typer.prompt("your answer", err=True), by=by)
+        return True
+    _yes_or_no(client, task, by)
+    return True
+
+
+def _resume(client: Client, task: TaskDocument, approval: Approval | None, by: str) -> bool:
+    if not typer.confirm("let it go on?", default=False, err=True):
+        return False
+    if approval is None:
+        client.resume(task.id, by=by)
+    else:
+        client.approve(task.id, by=by)
+    return True
+
+
+def _yes_or_no(client: Client, task: TaskDocument, by: str) -> None:
+    if typer.confirm("approve?", default=False, err=True):
+        client.approve(task.id, by=by)
+    else:
+        client.reject(task.id, by=by)
+
+
+def _budget(client: Client, task: TaskDocument, approval: Approval, by: str) -> bool:
+    missing = missing_amount(approval, task)
+    limit, amount = missing if missing else ("max_llm_calls", 1.0)
+    while True:
+        text = (
+            typer.prompt(f"add how much to {limit}? (y = {amount:g}, n = leave it paused)", default="n", err=True).strip().lower()
+        )
+        if text in ("n", "no", ""):
+            return False
+        wanted = f"{amount:g}" if text in ("y", "yes") else text
+        try:
+            client.approve(task.id, add={limit: number(wanted, limit)}, by=by)
+        except ValidationError as error:
+            say(f"error: {error}", "red")
+        else:
+            return True
+
+
+def number(text: str, field: str) -> float:
+    """A typed number; raises ValidationError naming `field`."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValidationError(field, f"{text!r} is not a number", "for example 5") from None

@@ -1,0 +1,145 @@
+"""The way straight to a store: every request is one transaction of tether.store, checked against the configuration first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tether.client.admission import Admission, admit
+from tether.errors import Conflict, StoreTooNew, StoreUnavailable, ValidationError
+from tether.task import Answer, Approval, Budget, Task, TaskDocument, Timeouts
+
+if TYPE_CHECKING:
+    from tether.config import Settings
+    from tether.events import Event
+    from tether.store import Store
+    from tether.store.rows import AttemptState, Page, TaskFilter, WorkerRow
+
+__all__ = ["Direct"]
+
+T = TypeVar("T")
+_FIRST_WAIT_S = 0.1
+
+
+class Direct:
+    """Requests on a store. timeout_s bounds the retries of safe requests, max_retries their number."""
+
+    def __init__(self, settings: Settings, *, timeout_s: float, max_retries: int) -> None:
+        from tether.store import open_store
+
+        self.settings = settings
+        self.timeout_s = timeout_s
+        self.max_retries = max_retries
+        self.store: Store = open_store(settings.store_url)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+    def admission(self, task: Task) -> Admission:
+        """The task with its limits, checked; raises ValidationError."""
+        served = {agent for worker in self.workers() for agent in worker.agents}
+        return admit(task, self.settings, served)
+
+    def submit(self, task: Task, by: str) -> str:
+        """Store the task; its id."""
+        ready = self.admission(task)
+
+        def send() -> str:
+            return self.store.submit(
+                ready.task,
+                budget=ready.budget,
+                timeouts=ready.timeouts,
+                agent_version=ready.agent_version,
+                by=by,
+                warnings=ready.warnings,
+            )
+
+        return self._safely(send) if task.idempotency_key else send()
+
+    def get(self, task_id: str) -> TaskDocument:
+        """The whole task."""
+        return self._safely(lambda: self.store.get(task_id))
+
+    def state(self, task_id: str) -> str:
+        """Only its state; cheap."""
+        found = self._safely(lambda: self.store.states([task_id]))
+        return found[task_id][0] if task_id in found else self.get(task_id).state
+
+    def tasks(self, where: TaskFilter, limit: int, cursor: str | None) -> Page[TaskDocument]:
+        """A page of tasks."""
+        return self._safely(lambda: self.store.tasks(where, limit=limit, cursor=cursor))
+
+    def events(self, task_id: str, after: int, limit: int) -> list[Event]:
+        """A page of the journal."""
+        return self._safely(lambda: self.store.events(task_id, after=after, limit=limit))
+
+    def approvals(self, limit: int, cursor: str | None) -> Page[Approval]:
+        """Open questions to humans."""
+        return self._safely(lambda: self.store.approvals(limit=limit, cursor=cursor))
+
+    def attempt_state(self, task_id: str, attempt: int | None) -> AttemptState:
+        """Dump and checkpoint of an attempt."""
+        return self._safely(lambda: self.store.attempt_state(task_id, attempt))
+
+    def workers(self) -> list[WorkerRow]:
+        """Workers that are alive."""
+        return [row for row in self._safely(self.store.workers) if not row.expired]
+
+    def decide(self, name: str, answer: Answer) -> TaskDocument:
+        """Decide the approval of that id, or the open one of the task of that id."""
+        approval = self._approval(name)
+        if answer.add:
+            task = self.get(approval.task_id)
+            self.settings.budget_for(task.task_type, task.budget.plus(answer.add))
+        return self.store.decide(approval.id, answer)
+
+    def _approval(self, name: str) -> Approval:
+        if name.startswith("appr_"):
+            return self._safely(lambda: self.store.approval(name))
+        task = self.get(name)
+        if task.approval is None or task.approval.state != "open":
+            reason = f" ({task.reason})" if task.reason and task.reason != task.state else ""
+            what = "; resume it" if task.state == "paused" else ""
+            raise Conflict(f"{name} is {task.state}{reason} and waits for no decision{what}")
+        return task.approval
+
+    def change(self, verb: str, task_id: str, *, by: str, note: str) -> TaskDocument:
+        """pause, resume, cancel, retry or escalate."""
+        act: Callable[..., TaskDocument] = getattr(self.store, verb)
+        return act(task_id, by=by, note=note)
+
+    def update(
+        self,
+        task_id: str,
+        *,
+        budget: Budget | Mapping[str, Any] | None,
+        timeouts: Timeouts | Mapping[str, Any] | None,
+        priority: int | None,
+        note: str,
+        by: str,
+    ) -> TaskDocument:
+        """Change limits or priority; raises ValidationError over a ceiling or when nothing is given."""
+        if budget is None and timeouts is None and priority is None and not note:
+            raise ValidationError("update", "changes nothing", "give budget, timeouts, priority or a note")
+        task = self.get(task_id)
+        self.settings.budget_for(task.task_type, Budget.of(budget, task.budget))
+        self.settings.timeouts_for(task.task_type, Timeouts.of(timeouts, task.timeouts))
+        return self.store.update(task_id, budget=budget, timeouts=timeouts, priority=priority, note=note or None, by=by)
+
+    def _safely(self, request: Callable[[], T]) -> T:
+        """A request that may be repeated: again with back-off while the store is away."""
+        deadline = time.monotonic() + self.timeout_s
+        wait_s = _FIRST_WAIT_S
+        for _ in range(self.max_retries):
+            try:
+                return request()
+            except StoreTooNew:
+                raise
+            except StoreUnavailable:
+                if time.monotonic() + wait_s > deadline:
+                    raise
+                time.sleep(wait_s)
+                wait_s *= 2
+        return request()
