@@ -47,6 +47,7 @@ class Desk:
         self.attempt = hello.attempt
         self.state: Any = hello.state
         self.window = hello.window
+        self.earlier_partial: Any = hello.partial
         self.answers = dict(hello.answers)
         self.nudge = hello.nudge
         self.steps = hello.step

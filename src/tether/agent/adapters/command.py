@@ -1,4 +1,4 @@
-"""Any program as an agent: what it is started with, and what its end means. Pure but for reading result.json; standard library only."""
+"""Any program as an agent: what it is started with, and what its end means. Standard library only."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ LONGEST_VARIABLE = 120_000
 def attempt_environment(spec: Mapping[str, Any]) -> dict[str, str]:
     """The variables of DESIGN §5 on top of the spec's own `env`; TETHER_GOAL is left out when the kernel would refuse it."""
     gateway, proxy = spec["gateway"], spec.get("proxy") or {}
-    host, token = gateway.get("host") or "127.0.0.1", gateway["token"]
+    host, token = gateway.get("host") or "127.0.0.1", str(gateway["token"])
     base = f"http://{host}:{gateway.get('port') or _GATEWAY_PORT}"
     way_out = f"http://{host}:{proxy.get('port') or _PROXY_PORT}"
-    env = {
+    env: dict[str, str] = {
         **spec.get("env", {}),
         "TETHER_TASK": spec["task_id"],
         "TETHER_WORKSPACE": spec["workspace"],

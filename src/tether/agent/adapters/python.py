@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from tether.agent.adapters.results import as_json
@@ -90,7 +90,7 @@ def _cancel_rest(loop: asyncio.AbstractEventLoop) -> None:
 
 
 @contextlib.contextmanager
-def _task_stacks(loop: asyncio.AbstractEventLoop, fd: int | None) -> Iterator[None]:
+def _task_stacks(loop: asyncio.AbstractEventLoop, fd: int | None) -> Generator[None]:
     if fd is None:
         yield
         return
@@ -106,8 +106,10 @@ def _write_task_stacks(loop: asyncio.AbstractEventLoop, fd: int) -> None:
     lines: list[str] = []
     for task in asyncio.all_tasks(loop):
         lines.append(f"Task {task.get_name()} awaiting:\n")
-        for frame in reversed(task.get_stack(limit=20)):
-            lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}\n')
+        lines += [
+            f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}\n'
+            for frame in reversed(task.get_stack(limit=20))
+        ]
     text = "".join(lines)[:_MOST_STACK_CHARS] + "end\n"
     with contextlib.suppress(OSError):
         os.write(fd, text.encode("utf-8", "replace"))

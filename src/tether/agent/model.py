@@ -1,0 +1,151 @@
+"""The model of the built-in agent, asked through the gateway: one request, and what its failures mean for the loop.
+
+The gateway retries the provider, so nothing here does; only a connection to the gateway itself is tried again, because a
+gateway that is restarted serves the same listener a second later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+import httpx2
+from pydantic_ai.direct import model_request
+from pydantic_ai.exceptions import (
+    ModelAPIError,
+    ModelConnectionError,
+    ModelContextWindowExceededError,
+    ModelHTTPError,
+    UnexpectedModelBehavior,
+)
+from pydantic_ai.messages import ModelMessage, ModelResponse
+from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import ToolDefinition
+
+from tether.agent.failure import AgentFailed
+from tether.agent.settings import LoopSettings
+
+__all__ = ["AgentModel", "CallRefused", "Unreadable", "WindowFull"]
+
+#: No answer takes longer: the step's and the task's own limits end the attempt before.
+_TIMEOUT = httpx2.Timeout(7200, connect=30)
+_RECONNECT_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+_WINDOW_WORDS = re.compile(
+    r"context[ _](length|size|window)|maximum context|prompt is too long|too many tokens|exceed_context", re.IGNORECASE
+)
+
+
+class WindowFull(Exception):
+    """The request is larger than the model's window."""
+
+
+class CallRefused(Exception):
+    """The gateway refused the call for the task's budget; the supervisor knows and decides."""
+
+
+class Unreadable(Exception):
+    """The model answered, but not with anything that can be read."""
+
+
+class AgentModel:
+    """One model behind the gateway with the tools it may call. transport: instead of the network (the rehearsal's)."""
+
+    def __init__(
+        self, settings: LoopSettings, tools: Sequence[ToolDefinition], transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        self._http = _client(transport)
+        self._model = _model(settings, self._http)
+        self._asked = ModelRequestParameters(function_tools=list(tools), allow_text_output=True)
+        self._settings = _request_settings(settings)
+
+    async def answer(self, messages: Sequence[ModelMessage]) -> ModelResponse:
+        """The model's answer; raises WindowFull, CallRefused, Unreadable, or AgentFailed when it cannot be had."""
+        for wait_s in (*_RECONNECT_S, None):
+            try:
+                return await model_request(
+                    self._model, messages, model_settings=self._settings, model_request_parameters=self._asked
+                )
+            except Exception as error:
+                if wait_s is None or not _worth_another(error):
+                    raise _meaning(error) from error
+                await asyncio.sleep(wait_s)
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+
+def _client(transport: httpx2.AsyncBaseTransport | None) -> httpx2.AsyncClient:
+    # The gateway speaks plain HTTP on loopback. A bare TLS context (no authorities, so it trusts nobody) costs 0.1 ms where
+    # the default one costs 30 ms of every start; no proxies from the environment, they lead to the web.
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx2.AsyncClient(timeout=_TIMEOUT, verify=nobody, trust_env=False, transport=transport)
+
+
+def _model(settings: LoopSettings, http: httpx2.AsyncClient) -> Model[Any]:
+    if settings.provider == "anthropic":
+        # Only here: importing it takes as long as everything else together.
+        from anthropic import AsyncAnthropic
+        from pydantic_ai.models.anthropic import AnthropicModel
+        from pydantic_ai.providers.anthropic import AnthropicProvider
+
+        anthropic = AsyncAnthropic(base_url=settings.base_url, api_key=settings.token, http_client=http, max_retries=0)
+        return AnthropicModel(settings.model, provider=AnthropicProvider(anthropic_client=anthropic))
+    from openai import AsyncOpenAI
+
+    openai = AsyncOpenAI(
+        base_url=f"{settings.base_url}/v1",
+        api_key=settings.token,
+        http_client=http,  # pyright: ignore[reportArgumentType] - the SDK's annotation names an older library
+        max_retries=0,
+    )
+    return OpenAIChatModel(settings.model, provider=OpenAICompatibleProvider("tether", openai_client=openai))
+
+
+def _request_settings(settings: LoopSettings) -> ModelSettings:
+    chosen = ModelSettings()
+    if settings.temperature is not None:
+        chosen["temperature"] = settings.temperature
+    if settings.max_output is not None:
+        chosen["max_tokens"] = settings.max_output
+    return chosen
+
+
+def _worth_another(error: Exception) -> bool:
+    """Whether the gateway itself was not there, or says that trying again will help."""
+    if isinstance(error, ModelHTTPError):
+        return error.provider_retry_hint is True
+    return isinstance(error, ModelConnectionError)
+
+
+def _meaning(error: Exception) -> Exception:
+    if isinstance(error, ModelContextWindowExceededError):
+        return WindowFull(_said(error))
+    if isinstance(error, ModelHTTPError):
+        if error.status_code == 402:
+            return CallRefused(_said(error))
+        if error.status_code in (400, 413, 500) and _WINDOW_WORDS.search(str(error.body)):
+            return WindowFull(_said(error))
+        return AgentFailed("upstream_error", f"the model server answered HTTP {error.status_code}: {_said(error)}")
+    if isinstance(error, UnexpectedModelBehavior | LookupError | ValueError):
+        return Unreadable(str(error)[:500])
+    if isinstance(error, ModelAPIError):
+        return AgentFailed("upstream_error", f"the model cannot be reached: {_said(error)}")
+    return error
+
+
+def _said(error: ModelAPIError) -> str:
+    """The server's own words where it has any."""
+    body: Any = error.body
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        if isinstance(inner, dict) and isinstance(inner.get("message"), str):
+            return inner["message"][:1000]
+    return str(body or error)[:1000]
