@@ -13,16 +13,56 @@ from tether.gateway.refusals import BAD_REQUEST, Refusal
 __all__ = ["Ask", "read_ask"]
 
 _TEXT_PARTS = frozenset(
-    "text refusal input_text output_text summary_text reasoning_text thinking redacted_thinking tool_use tool_result search_result"
-    " tool_reference message function_call function_call_output custom_tool_call custom_tool_call_output reasoning local_shell_call"
-    " local_shell_call_output apply_patch_call apply_patch_call_output compaction".split()
+    (
+        "text",
+        "refusal",
+        "input_text",
+        "output_text",
+        "summary_text",
+        "reasoning_text",
+        "thinking",
+        "redacted_thinking",
+        "tool_use",
+        "tool_result",
+        "search_result",
+        "tool_reference",
+        "message",
+        "function_call",
+        "function_call_output",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "reasoning",
+        "local_shell_call",
+        "local_shell_call_output",
+        "apply_patch_call",
+        "apply_patch_call_output",
+    )
 )
-_CLIENT_TOOLS = frozenset("function custom local_shell apply_patch".split())
+_CLIENT_TOOLS = frozenset(("function", "custom", "local_shell", "apply_patch"))
 _CLIENT_TOOL_PREFIXES = ("bash_", "text_editor_", "memory_")  # Anthropic's that the client runs
 _ORDINARY_TIERS = (None, "auto", "default", "flex", "standard", "standard_only")
 _PROVIDER_STATE = ("previous_response_id", "conversation", "prompt")
 _TOOL_VERSION = re.compile(r"_(?:preview|\d{4}_?\d{2}_?\d{2}|\d{8})")
 _DEFAULT_USES = 10
+_METERED_KEYS = frozenset(
+    (
+        *(
+            "model",
+            "stream",
+            "stream_options",
+            "n",
+            "tools",
+            "messages",
+            "system",
+            "input",
+            "service_tier",
+            "modalities",
+            "speed",
+        ),
+        *("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tool_calls", "background", "audio", "prediction"),
+        *("web_search_options", "mcp_servers", "container", "inference_geo", "context_management", *_PROVIDER_STATE),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +70,8 @@ class Ask:
     """One request, read. wanted_output: tokens, or None when it names no maximum (then `output_field` is where it would stand).
 
     media: images, sounds and files in it, media_bytes their inline bytes. hosted: the provider's own tools → most uses.
-    remembers: the prompt is longer than what was sent. unpriceable: options whose cost nobody can bound. wants_usage: of a stream.
+    remembers: the prompt is longer than what was sent. unpriceable: options whose cost nobody can bound.
+    wants_usage: whether a stream's usage chunk is for the caller too.
     """
 
     route: str
@@ -86,12 +127,22 @@ def _bad(field_name: str, problem: str) -> Refusal:
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(raw)
+        body = json.loads(raw, object_pairs_hook=_pairs)
     except (ValueError, RecursionError):
         raise _bad("body", "is not JSON") from None
     if not isinstance(body, dict):
         raise _bad("body", "is not a JSON object")
+    for key in cast("dict[str, Any]", body):
+        if key not in _METERED_KEYS and key.lower() in _METERED_KEYS:  # some servers ignore case and would read another limit
+            raise _bad(key, f"write {key.lower()}")
     return cast("dict[str, Any]", body)
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):  # the server might read the other one
+        raise _bad("body", "has an object with a key twice")
+    return made
 
 
 def _typed(body: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:

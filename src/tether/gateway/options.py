@@ -59,7 +59,7 @@ class PriceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EgressOptions:
-    """What web requests may reach: hosts (with their subdomains), ports, "host:port" on private addresses; one request's bounds."""
+    """What web requests may reach: hosts with their subdomains, ports, private "host:port"s; bounds of one request."""
 
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()

@@ -1,0 +1,157 @@
+"""One model call from request to settlement: read, plan, reserve, send (and send again), relay, settle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from tether.gateway.admission import Admission, Listener
+from tether.gateway.asks import read_ask
+from tether.gateway.bodies import read_body
+from tether.gateway.call import Call, Outcome
+from tether.gateway.ledger import Ledger
+from tether.gateway.options import GatewayOptions
+from tether.gateway.plan import make_plan, outgoing
+from tether.gateway.prices import PriceList
+from tether.gateway.refusals import PAYMENT_REQUIRED, Refusal
+from tether.gateway.relay import passed_down, relay_plain, relay_stream
+from tether.gateway.reserving import reserve
+from tether.gateway.settling import ended_packet, settlement
+from tether.gateway.upstream import RETRYABLE, NotSent, Unanswered, Upstreams, backoff_s
+from tether.store.rows import Settle, Settled
+
+__all__ = ["Calls"]
+
+_MOST_ERROR_BYTES = 256 * 1024
+_NO_RETRY = {"x-should-retry": "false"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A try without an answer to relay; `again`: another one may help."""
+
+    response: web.Response
+    again: bool
+    retry_after: str | None = None
+
+
+class Calls:
+    """Makes the calls of all attempts. tell: sends a packet to the supervisor."""
+
+    def __init__(
+        self,
+        options: GatewayOptions,
+        prices: PriceList,
+        ledger: Ledger,
+        upstreams: Upstreams,
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._options = options
+        self._prices = prices
+        self._ledger = ledger
+        self._upstreams = upstreams
+        self._tell = tell
+
+    async def serve(self, admission: Admission, listener: Listener, request: web.BaseRequest, route: str) -> web.StreamResponse:
+        """Answer a request for a model call. Raises Refusal."""
+        if admission.held is not None:
+            raise Refusal(PAYMENT_REQUIRED, "held", f"calls are stopped by an operator: {admission.held}")
+        raw = await read_body(request, self._options.max_body_bytes)
+        options = self._options
+        plan = make_plan(read_ask(route, raw), options.models, admission.model_default, self._prices, options.tool_prices)
+        final = request.headers.get("x-tether-final") == "1"
+        async with listener.bounded(request) as bound:
+            call = Call(admission=admission, request=request, bound=bound, plan=plan, raw=raw, final=final, hold=plan.full)
+            return await self._until_answered(call)
+
+    async def _until_answered(self, call: Call) -> web.StreamResponse:
+        options, retry = self._options, self._options.retry
+        tries = 0
+        while True:
+            tries += 1
+            await reserve(call, self._ledger, options.min_output)
+            self._started(call)
+            answer = await self._try(call)
+            if not isinstance(answer, Failed):
+                return answer
+            if not answer.again or tries >= retry.tries or call.bound.gone or call.admission.revoked:
+                return answer.response
+            await self._wait(call, backoff_s(retry, tries, answer.retry_after))
+
+    async def _wait(self, call: Call, delay_s: float) -> None:
+        """Wait for the server; the supervisor stops the step's clock meanwhile."""
+        admission = call.admission
+        call.wait_s += delay_s
+        admission.waiting += 1
+        if admission.waiting == 1:
+            self._tell({"op": "waiting", "key": admission.key, "on": True})
+        try:
+            await asyncio.sleep(delay_s)
+        finally:
+            admission.waiting -= 1
+            if admission.waiting == 0:
+                self._tell({"op": "waiting", "key": admission.key, "on": False})
+
+    def _started(self, call: Call) -> None:
+        call.started_at = time.monotonic()
+        self._tell({"op": "call_started", "key": call.admission.key, "call_id": call.id, "model": call.plan.name, "step": None})
+
+    async def _try(self, call: Call) -> web.StreamResponse | Failed:
+        plan = call.plan
+        outcome = Outcome()
+        try:
+            body = outgoing(plan, call.hold, call.raw)
+            async with self._upstreams.send(plan.model, plan.ask.route, body, call.request.headers) as response:
+                outcome.status = response.status
+                if not 200 <= response.status < 300:
+                    return await _refused_upstream(response, outcome)
+                if response.content_type == "text/event-stream":
+                    return await relay_stream(call, response, outcome, self._options.drain_bytes)
+                return await relay_plain(call, response, outcome)
+        except NotSent as error:
+            outcome.refund, outcome.dispatched = True, False
+            return _unreachable(outcome, f"model {plan.model.alias!r}: its server cannot be reached: {error}", again=True)
+        except Unanswered as error:
+            return _unreachable(outcome, f"model {plan.model.alias!r}: no whole answer: {error}", again=outcome.status is None)
+        finally:
+            self._settle(call, outcome)
+
+    def _settle(self, call: Call, outcome: Outcome) -> None:
+        if outcome.result == "unknown" and (call.bound.gone or call.admission.revoked):
+            outcome.result = call.ending()
+        item = settlement(call, outcome, self._options.tool_prices)
+        self._ledger.settle(item).add_done_callback(lambda future: self._settled(call, item, future))
+
+    def _settled(self, call: Call, item: Settle, future: asyncio.Future[Settled]) -> None:
+        call.admission.settled_one()
+        failed = future.cancelled() or future.exception() is not None
+        self._tell(ended_packet(call, item, None if failed else future.result()))
+
+
+async def _refused_upstream(response: aiohttp.ClientResponse, outcome: Outcome) -> Failed:
+    """The server said no before it generated anything."""
+    outcome.result, outcome.refund = "upstream_error", True
+    body = b""
+    with contextlib.suppress(Unanswered):
+        body = await Upstreams.whole(response, _MOST_ERROR_BYTES)
+    outcome.error = body[:500].decode("utf-8", "replace")
+    status = response.status if response.status >= 400 else 502
+    again = response.status in RETRYABLE
+    headers = passed_down(response) | (_NO_RETRY if again else {})
+    answer = web.Response(status=status, body=body, headers=headers)
+    return Failed(response=answer, again=again, retry_after=response.headers.get("Retry-After"))
+
+
+def _unreachable(outcome: Outcome, message: str, again: bool) -> Failed:
+    outcome.result = "upstream_error" if outcome.status is None else "cut"
+    outcome.error = message
+    document = {"error": {"message": message, "type": "upstream_unavailable", "code": "upstream_unavailable", "param": None}}
+    headers = _NO_RETRY if again else {}
+    return Failed(response=web.json_response(document, status=502, headers=headers), again=again)
