@@ -1,0 +1,190 @@
+"""Claiming: queued tasks become leased ones, each with everything an attempt needs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, false, insert, literal_column, not_, select, update
+
+from tether.lifecycle import Change, State
+from tether.store import checkpoints
+from tether.store.documents import approval_of, read_counters, read_payloads
+from tether.store.moves import move
+from tether.store.payloads import unpack
+from tether.store.reading import Reading
+from tether.store.rows import Checkpoint, Claim, ToolRecord
+from tether.store.tables import approvals, attempts, budgets, events, holds, tasks, workers
+from tether.store.taskrow import TaskRow, select_tasks
+from tether.store.writing import Writing
+from tether.task import Approval, Task
+
+__all__ = ["claim", "promote", "worth_claiming"]
+
+_insert_attempt = insert(attempts)
+_open_budget = update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(open=1, lease_token=bindparam("b_lease"))
+_PROMOTED_AT_ONCE = 500
+_TOOLS_READ = 2000
+# Written out, because a partial index is only used where its condition is seen in the statement.
+_queued = literal_column("tasks.state = 'queued' AND tasks.ready_ms IS NULL")
+_delayed = literal_column("tasks.state = 'queued' AND tasks.ready_ms IS NOT NULL")
+
+
+def worth_claiming(tx: Reading, agents: Sequence[str]) -> bool:
+    """Whether a claim could find something; asked without a lock, so that an idle worker never disturbs the writer."""
+    ready = select(tasks.c.id).where(_queued, tasks.c.agent.in_(agents)).limit(1)
+    due = select(tasks.c.id).where(_delayed, tasks.c.ready_ms <= tx.now_ms).limit(1)
+    return tx.one(ready) is not None or tx.one(due) is not None
+
+
+def promote(tx: Writing) -> None:
+    """Tasks whose time has come stand in line with the others."""
+    due = select(tasks.c.id).where(_delayed, tasks.c.ready_ms <= tx.now_ms).order_by(tasks.c.ready_ms).limit(_PROMOTED_AT_ONCE)
+    found = [row.id for row in tx.all(tx.dialect.locked(due, skip=True))]
+    for row in tx.lock(found).values():
+        row.put(ready_ms=None)
+    tx.flush()
+
+
+def claim(tx: Writing, worker_id: str, agents: Sequence[str], n: int) -> list[Claim]:
+    """Lease up to n tasks to a live worker."""
+    alive = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "live", workers.c.lease_until_ms > tx.now_ms)
+    if n <= 0 or tx.one(alive) is None:
+        return []
+    promote(tx)
+    rows = _candidates(tx, agents, n)
+    for row in rows:
+        tx.rows[row.id] = row
+    before = {row.id: row.reason for row in rows}
+    budget_rows = read_counters(tx, [row.id for row in rows])
+    documents = read_payloads(tx, [row.id for row in rows], ["spec", "partial"])
+    claims: list[Claim] = []
+    for row in rows:
+        found = checkpoints.read(tx, row.id) if row.checkpoint else None
+        _lease(tx, row, worker_id, budget_rows[row.id].epoch, found[0] if found else None)
+        claims.append(
+            Claim(
+                task_id=row.id,
+                lease_token=row.lease_token or "",
+                attempt=row.attempt,
+                task=Task.of(documents[row.id, "spec"]),
+                counters=budget_rows[row.id],
+                timeouts=row.limits(),
+                agent_version=row.agent_version,
+                active_s=row.active_ms / 1000,
+                failures=row.failures,
+                losses=row.losses,
+                last_step=budget_rows[row.id].steps,
+                checkpoint=found[0] if found else None,
+                partial=documents.get((row.id, "partial")),
+                answers=_answers(tx, row),
+                tools=_tools(tx, row, found[1] if found else 0),
+                reason=before[row.id],
+                approval=_decided(tx, row),
+                created_at_ms=row.created_at_ms,
+                claimed_at_ms=tx.now_ms,
+            )
+        )
+    return claims
+
+
+def _candidates(tx: Writing, agents: Sequence[str], n: int) -> list[TaskRow]:
+    """Per agent the first n of its index, then the best n of all: never reads more, however long the queue."""
+    held = _held(tx)
+    found: list[TaskRow] = []
+    for agent in sorted(set(agents)):
+        query = (
+            select_tasks().where(_queued, tasks.c.agent == agent, *held).order_by(tasks.c.priority.desc(), tasks.c.id).limit(n)
+        )
+        found += [TaskRow.of(row) for row in tx.all(tx.dialect.locked(query, skip=True))]
+    return sorted(found, key=lambda row: (-row.priority, row.id))[:n]
+
+
+def _held(tx: Reading) -> list[ColumnElement[bool]]:
+    """Conditions that leave out what an operator holds."""
+    conditions: list[ColumnElement[bool]] = []
+    for row in tx.all(select(holds).where(holds.c.stop == "claims")):
+        matches = [
+            tasks.c[name] == getattr(row, name) for name in ("agent", "task_type", "tenant") if getattr(row, name) is not None
+        ]
+        conditions.append(not_(and_(*matches)) if matches else false())
+    return conditions
+
+
+def _lease(tx: Writing, row: TaskRow, worker_id: str, epoch: int, checkpoint: Checkpoint | None) -> None:
+    move(tx, row, Change.CLAIM)
+    number = checkpoint.number if checkpoint else 0
+    row.put(
+        attempt=row.attempt + 1,
+        lease_token=f"lease_{secrets.token_urlsafe(18)}",
+        worker_id=worker_id,
+        claimed_epoch=epoch,
+        checkpoint=number,
+        wants="",
+    )
+    tx.put(_open_budget, {"b_task": row.id, "b_lease": row.lease_token})
+    tx.put(
+        _insert_attempt,
+        {
+            "task_id": row.id,
+            "number": row.attempt,
+            "lease_token": row.lease_token,
+            "worker_id": worker_id,
+            "state": str(State.RUNNING),
+            "isolation": "{}",
+            "agent_version": row.agent_version,
+            "from_checkpoint": number,
+            "active_ms": 0,
+            "started_at_ms": tx.now_ms,
+        },
+    )
+
+
+def _answers(tx: Reading, row: TaskRow) -> dict[str, str]:
+    if row.attempt == 1:
+        return {}
+    query = select(approvals.c.key, approvals.c.decision).where(
+        approvals.c.task_id == row.id, approvals.c.key.is_not(None), approvals.c.state.in_(("answered", "approved"))
+    )
+    return {found.key: unpack(found.decision).get("text", "") for found in tx.all(query.order_by(approvals.c.id))}
+
+
+def _decided(tx: Reading, row: TaskRow) -> Approval | None:
+    if row.attempt == 1:
+        return None
+    query = select(approvals).where(approvals.c.task_id == row.id, approvals.c.decided_by.is_not(None))
+    found = tx.one(query.order_by(approvals.c.id.desc()).limit(1))
+    return approval_of(found) if found else None
+
+
+def _tools(tx: Reading, row: TaskRow, after: int) -> dict[str, ToolRecord]:
+    """What the agent's tools did since the checkpoint, so that a finished call is not repeated."""
+    if row.attempt == 1:
+        return {}
+    query = (
+        select(events.c.type, events.c.data)
+        .where(events.c.task_id == row.id, events.c.seq > after, events.c.type.in_(("tool_started", "tool_ended")))
+        .order_by(events.c.seq.desc())
+        .limit(_TOOLS_READ)
+    )
+    records: dict[str, ToolRecord] = {}
+    for found in reversed(tx.all(query)):
+        _record(records, found.type, unpack(found.data))
+    return records
+
+
+def _record(records: dict[str, ToolRecord], kind: str, data: dict[str, Any]) -> None:
+    call_id = data.get("call_id")
+    if not call_id or data.get("inferred"):
+        return
+    if kind == "tool_started":
+        records[call_id] = ToolRecord(name=data.get("name", ""), outcome="outcome_unknown", args=data.get("args"))
+        return
+    records[call_id] = ToolRecord(
+        name=data.get("name", ""),
+        outcome=data.get("outcome", "outcome_unknown"),
+        args=records[call_id].args if call_id in records else None,
+        result=data.get("result"),
+        error=data.get("error"),
+    )
