@@ -77,15 +77,15 @@ def check(ctx: typer.Context) -> None:
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the store and workspaces of the demo.")] = False,
     story: Annotated[
-        list[int] | None, typer.Option("--story", min=1, max=5, help="Only this one (repeatable).", show_default=False)
+        list[int] | None,
+        typer.Option("--story", min=1, max=5, metavar="N", help="Only this one (repeatable).", show_default=False),
     ] = None,
 ) -> None:
     """Play the story of the product in under a minute.
 
-    Without a key: real processes, a scripted model.
+    Without a key: real processes, a scripted model. Keeps its journal for a look.
     """
     from tether.cli.demo import play
 
-    raise typer.Exit(play(stories=story or [], keep=keep))
+    raise typer.Exit(play(stories=story or []))
