@@ -15,6 +15,7 @@ __all__ = ["Denied", "Target", "check_target", "is_public", "matches", "resolve"
 _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 _SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
+_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")  # one cloud has its metadata there, and older Pythons call it global
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -66,6 +67,8 @@ def is_public(address: Address) -> bool:
             return is_public(inner)
         if address in _SITE_LOCAL:
             return False
+    elif address in _PROTOCOLS:
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved and not address.is_unspecified
 
 
