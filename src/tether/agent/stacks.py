@@ -1,0 +1,44 @@
+"""Stacks on demand: SIGUSR1 writes those of all threads, even while C code holds the interpreter; SIGUSR2 those of tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import os
+import signal
+from types import FrameType
+
+__all__ = ["give_stacks"]
+
+_MOST_CHARS = 48_000
+
+
+def give_stacks(threads_fd: int, tasks_fd: int | None = None) -> None:
+    """Write stacks to these pipes whenever asked by signal; a full pipe loses them instead of blocking."""
+    os.set_blocking(threads_fd, False)
+    faulthandler.register(signal.SIGUSR1, file=threads_fd, all_threads=True, chain=False)
+    if tasks_fd is None:
+        return
+    os.set_blocking(tasks_fd, False)
+
+    def write_tasks(_number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(OSError):
+            os.write(tasks_fd, _task_stacks().encode("utf-8", "replace"))
+
+    signal.signal(signal.SIGUSR2, write_tasks)
+
+
+def _task_stacks() -> str:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return "end\n"
+    lines: list[str] = []
+    for task in asyncio.all_tasks(loop):
+        lines.append(f"Task {task.get_name()} awaiting:\n")
+        lines += [
+            f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}\n'
+            for frame in reversed(task.get_stack(limit=20))
+        ]
+    return "".join(lines)[:_MOST_CHARS] + "end\n"

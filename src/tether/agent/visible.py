@@ -1,0 +1,123 @@
+"""Which files an attempt may see: its workspace, its code, the interpreter and the system's libraries, nothing else."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import sys
+import sysconfig
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["ETC", "Visible", "around", "beneath", "closed_to_others", "interpreter"]
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
+ETC = (
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/ssl",
+    "/etc/ca-certificates",
+    "/etc/pki",
+    "/etc/crypto-policies",
+    "/etc/alternatives",
+    "/etc/localtime",
+    "/etc/timezone",
+    "/etc/mime.types",
+    "/etc/magic",
+    "/etc/fonts",
+    "/etc/protocols",
+    "/etc/services",
+)
+# Configuration and secrets that live beside code by custom.
+_HIDDEN_NAMES = ("tether.toml", ".env", ".env.*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visible:
+    """Absolute paths: read and write hold for everything below; what is hidden is so even inside them."""
+
+    read: tuple[str, ...]
+    write: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+def around(
+    *, code_dir: str | None, workspace: str, readable: Sequence[str], writable: Sequence[str], hidden: Sequence[str]
+) -> Visible:
+    """What an attempt with this code, workspace and configured paths may see; paths that do not exist are left out."""
+    write = _outermost([workspace, *writable])
+    own_code = [code_dir] if code_dir else []
+    read = _outermost([*SYSTEM, *interpreter(), _package(), *own_code, *readable])
+    masked = [*hidden, *_custom_secrets(code_dir, write)]
+    return Visible(
+        read=tuple(path for path in read if not _inside_any(path, write)),
+        write=tuple(write),
+        hidden=tuple(path for path in _outermost(masked) if _inside_any(path, [*read, *write]) and path not in write),
+    )
+
+
+def interpreter() -> list[str]:
+    """Where this interpreter, its standard library and its packages are."""
+    roots = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
+    roots += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    # A virtual environment's python is a chain of links: every link of it must be found inside.
+    hop = sys.executable
+    while hop and os.path.islink(hop):
+        hop = os.path.normpath(os.path.join(os.path.dirname(hop), os.readlink(hop)))
+        roots.append(hop)
+    # An interpreter at the root of the file system would make everything readable.
+    return [root for root in roots if root and os.path.normpath(root) != "/"]
+
+
+def closed_to_others(paths: Iterable[str], *, above: bool) -> str | None:
+    """The first path (with `above`, or folder above one) that a user who owns none of them cannot read or pass, or None."""
+    for path in map(os.path.abspath, paths):
+        for part in _parts(path) if above else [path]:
+            mode = os.stat(part).st_mode
+            passing = stat.S_IXOTH if stat.S_ISDIR(mode) else 0
+            needed = passing if part != path else passing | stat.S_IROTH
+            if mode & needed != needed:
+                return part
+    return None
+
+
+def beneath(path: str, root: str) -> bool:
+    """Whether a normalised path is `root` or lies below it."""
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def _package() -> str:
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def _custom_secrets(code_dir: str | None, write: Sequence[str]) -> list[str]:
+    if code_dir is None or _inside_any(os.path.normpath(code_dir), write):
+        return []
+    return [path for name in _HIDDEN_NAMES for path in glob.glob(os.path.join(glob.escape(code_dir), name))]
+
+
+def _parts(path: str) -> list[str]:
+    parts = [path]
+    while parts[-1] != "/":
+        parts.append(os.path.dirname(parts[-1]))
+    return parts[::-1]
+
+
+def _inside_any(path: str, roots: Iterable[str]) -> bool:
+    return any(beneath(path, root) for root in roots)
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """Existing paths and what they are links to, without those that lie below another of them; parents first."""
+    wanted: set[str] = set()
+    for path in paths:
+        absolute = os.path.abspath(path)
+        if os.path.lexists(absolute):
+            wanted |= {absolute, os.path.realpath(absolute)}
+    kept: list[str] = []
+    for path in sorted(wanted, key=lambda each: (each.count("/"), each)):
+        if os.path.exists(path) and not _inside_any(path, kept):
+            kept.append(path)
+    return kept
