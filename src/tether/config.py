@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from tether.errors import ConfigurationError, ValidationError
 from tether.task import Budget, Timeouts, nano_from_usd
 
-__all__ = ["AgentSettings", "ModelSettings", "Settings", "TaskTypeSettings", "ToolSettings", "load"]
+__all__ = ["AgentSettings", "ModelSettings", "Settings", "TaskTypeSettings", "ToolSettings", "find_file", "load"]
 
 FILE_NAME = "tether.toml"
 Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86400, allow_inf_nan=False)]
@@ -204,7 +204,9 @@ class PriceSettings(_Section):
     input_usd_per_mtok: float = Field(ge=0, allow_inf_nan=False, description="dollars for a million input tokens")
     output_usd_per_mtok: float = Field(ge=0, allow_inf_nan=False, description="dollars for a million output tokens")
     cached_input_usd_per_mtok: float | None = Field(None, ge=0, allow_inf_nan=False, description="empty: as input")
-    media_tokens: int | None = Field(None, ge=0, description="most tokens one image, sound or file counts; empty: media are refused")
+    media_tokens: int | None = Field(
+        None, ge=0, description="most tokens one image, sound or file counts; empty: media are refused"
+    )
     context_window: int | None = Field(None, ge=256, description="tokens")
     max_output: int | None = Field(None, ge=1, description="tokens")
 

@@ -109,6 +109,11 @@ class Clocks:
         if self.waiting_since_s is not None:
             self.waiting_since_s += gone
 
+    def limit(self, task_s: float, step_s: float, idle_s: float) -> None:
+        """The task's timeouts were changed while it runs; they hold from now on."""
+        self.task_left_s += task_s - self.task_s
+        self.task_s, self.step_s, self.idle_s = task_s, step_s, idle_s
+
     def active_s(self, now: float) -> float:
         """Seconds this attempt was active so far."""
         end = now if self.frozen_since_s is None else self.frozen_since_s

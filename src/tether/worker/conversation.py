@@ -12,7 +12,7 @@ from typing import Any
 from tether.errors import TetherError
 from tether.lifecycle import Reason
 from tether.store.rows import NewCheckpoint, Refused, Reserve, Written
-from tether.task import ApprovalKind
+from tether.task import ApprovalKind, usd_from_nano
 from tether.worker.attempt import LiveAttempt, Refusal
 from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, Question
@@ -255,12 +255,13 @@ class Conversation:
             return
         self._attempt.counters = answer.counters
         if answer.over is not None:
-            self._over(answer.over, answer.counters.nanousd, answer.counters.max_nanousd, reply)
+            counters = answer.counters
+            self._over(answer.over, usd_from_nano(counters.nanousd), usd_from_nano(counters.max_nanousd), reply)
             return
         reply({"ok": True, "budget": self._attempt.budget_left()})
 
-    def _over(self, limit: str, used: int, allowed: int, reply: Reply) -> None:
-        reply(_refused("budget", f"{limit}: {used} of {allowed} used; the task's budget does not allow more"))
+    def _over(self, limit: str, used: float, allowed: float, reply: Reply) -> None:
+        reply(_refused("budget", f"{limit}: {used:g} of {allowed:g} used; the task's budget does not allow more"))
         self.over_budget(limit, used, allowed)
 
     def over_budget(self, limit: str, used: float, allowed: float) -> None:

@@ -34,10 +34,14 @@ class Admission:
 
 
 class GatewayProcess:
-    """One gateway child; `report` gets each packet it sends, `lost` is called when it died and before the next one starts."""
+    """One gateway child; `report` gets each packet it sends; `lost` is given what starts the next one when it died."""
 
     def __init__(
-        self, loop: Loop, configure: Mapping[str, Any], report: Callable[[dict[str, Any]], None], lost: Callable[[], None]
+        self,
+        loop: Loop,
+        configure: Mapping[str, Any],
+        report: Callable[[dict[str, Any]], None],
+        lost: Callable[[Callable[[], None]], None],
     ) -> None:
         self._loop = loop
         self._configure = configure
@@ -128,9 +132,12 @@ class GatewayProcess:
             self._reap(self._process)
         if self._closing:
             return
-        self._lost()
-        self._loop.after(self._backoff_s, self._restart)
+        backoff_s = self._backoff_s
+        self._lost(lambda: self._restart_in(backoff_s))
         self._backoff_s = min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
+
+    def _restart_in(self, backoff_s: float) -> None:
+        self._loop.after(backoff_s, self._restart)
 
     def _restart(self) -> None:
         if not self._closing:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tether.config import AgentSettings, Settings
+from tether.config import AgentSettings, Settings, find_file
 from tether.errors import UnpricedModel, ValidationError
 from tether.gateway.options import GatewayOptions, ModelOptions
 from tether.gateway.prices import PriceList
@@ -18,7 +18,9 @@ from tether.worker.attempt import LiveAttempt
 
 __all__ = [
     "Windows",
+    "agent_environment",
     "attempt_spec",
+    "code_dir",
     "configure_packet",
     "gateway_packet",
     "give_workspace",
@@ -97,10 +99,10 @@ def attempt_spec(
         "goal": claim.task.goal,
         "input": claim.task.input,
         "workspace": str(workspace),
-        "code_dir": str((base / agent.code_dir).resolve()),
+        "hidden": hidden_paths(settings),
         "readable": [str((base / path).resolve()) for path in agent.readable],
         "writable": [str((base / path).resolve()) for path in agent.writable],
-        "env": _environment(agent),
+        "env": agent_environment(agent),
         "limits": {
             "memory_bytes": memory_mb * 1024 * 1024,
             "cpu_s": int(attempt.clocks.task_left_s + _DEADLINE_GRACE_S) + 1,
@@ -118,7 +120,25 @@ def attempt_spec(
     }
 
 
-def _environment(agent: AgentSettings) -> dict[str, str]:
+def code_dir(settings: Settings, agent: AgentSettings) -> str | None:
+    """The folder of the agent's code; the built-in agent has none."""
+    return None if agent.kind == "builtin" else str((settings.base_dir / agent.code_dir).resolve())
+
+
+def hidden_paths(settings: Settings) -> list[str]:
+    """What no attempt may see, even where it lies inside a folder it may read: configuration, store, data folder, key files."""
+    paths = [str(settings.home), *(str(settings.base_dir / m.key_file) for m in settings.models.values() if m.key_file)]
+    file = find_file()
+    if file is not None:
+        paths.append(str(file))
+    if settings.store_url.startswith("sqlite:///"):
+        store = settings.store_url.removeprefix("sqlite:///")
+        paths += [store, f"{store}-wal", f"{store}-shm"]
+    return paths
+
+
+def agent_environment(agent: AgentSettings) -> dict[str, str]:
+    """The variables an agent gets besides those of the attempt."""
     passed = {name: os.environ[name] for name in agent.pass_env if name in os.environ}
     return passed | dict(agent.env)
 

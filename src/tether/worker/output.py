@@ -58,11 +58,10 @@ class Pipe:
         self._open = True
         loop.watch(self.reader, self.read)
 
-    def close_writer(self) -> None:
-        """Close our copy of the write end, once the attempt has its own."""
-        if self.writer >= 0:
-            os.close(self.writer)
-            self.writer = -1
+    def give_writer(self) -> int:
+        """The write end, now the caller's to close."""
+        writer, self.writer = self.writer, -1
+        return writer
 
     def read(self) -> None:
         """Read what is there, at most a turn's worth."""
@@ -84,4 +83,5 @@ class Pipe:
             self._open = False
             self._loop.unwatch(self.reader)
             os.close(self.reader)
-        self.close_writer()
+        if self.writer >= 0:
+            os.close(self.give_writer())

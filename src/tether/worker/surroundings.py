@@ -38,6 +38,7 @@ class Surroundings:
     threads: ThreadPoolExecutor
     end: End
     rearm: Callable[[LiveAttempt], None]
+    worker_id: Callable[[], str]
 
     def offload(self, work: Callable[[], T], then: Callable[[T | Exception], None]) -> None:
         """Do bounded blocking work in a thread; `then` gets its answer, or what it raised, in the loop."""
