@@ -137,7 +137,9 @@ class Init:
     def _report_up(self, notes: Sequence[str]) -> None:
         inside = self._plan.namespaces
         listeners = [sock.detach() for sock in sandbox.open_listeners()] if inside else []
-        self._send({"op": "up", "walls": self._plan.walls.document(), "notes": list(notes)}, listeners)
+        walls = self._plan.walls.document()
+        why = walls.pop("why")
+        self._send({"op": "up", "walls": walls, "why": why, "notes": list(notes)}, listeners)
 
     def _start_agent(self) -> None:
         self._agent = os.fork()

@@ -31,6 +31,11 @@ NAMESPACES = (
 GATEWAY_PORT, PROXY_PORT = 8080, 8081
 _BACKLOG = 128
 _PROBE_S = 5.0
+_ALLOW = (
+    "allow user namespaces for the worker (sysctl user.max_user_namespaces and kernel.apparmor_restrict_unprivileged_userns; "
+    "in a container a seccomp profile that permits unshare and mount)"
+)
+_REMEDY = {"files": f"{_ALLOW}, or use a kernel with Landlock 3 (Linux 6.2)", "processes": _ALLOW, "network": _ALLOW}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +89,8 @@ def probe(uid: int | None = None) -> dict[str, Any]:
     """What walls an attempt (of host user `uid`, when root) gets on this machine, tried for real."""
     problem = _why_no_namespaces(uid)
     walls = behind_namespaces() if problem is None else without_namespaces(problem)
-    return {**walls.document(), "landlock": landlock.abi(), "seccomp": seccomp.available() is None}
+    remedy = {wall: _REMEDY[wall] for wall in walls.why}
+    return {**walls.document(), "remedy": remedy, "landlock": landlock.abi(), "seccomp": seccomp.available() is None}
 
 
 def write_maps(process: int | str, ids: Ids) -> None:

@@ -26,8 +26,8 @@ _TAIL = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class ZygoteSpec:
-    """What a zygote is for. Paths are absolute; `tools`: entries its attempts may call; `hidden`: paths never shown to them;
-    `uid`: a host user attempts will get (as root), to try the walls with; `python`: None is this interpreter."""
+    """What a zygote is for. Paths are absolute; `tools`: entries its attempts may call; `uid`: a host user attempts will get
+    (as root), to try the walls with; `python`: None is this interpreter."""
 
     name: str
     kind: str
@@ -157,6 +157,8 @@ class Zygote:
 
     def tail(self) -> str:
         """The end of what it wrote to stdout and stderr, which is what imports print."""
+        if self._said < 0:
+            return ""
         size = os.fstat(self._said).st_size
         return os.pread(self._said, _TAIL, max(0, size - _TAIL)).decode("utf-8", "replace").strip()
 
