@@ -17,10 +17,7 @@ __all__ = ["execute", "validate_entry"]
 
 
 def execute(spec: Mapping[str, Any], link_sock: socket.socket) -> int:
-    """Carry out one attempt of kind builtin or python over the Link socket; returns the exit code of the process.
-
-    spec: the AttemptSpec; `astacks_fd` is where SIGUSR2 writes the stacks of asyncio tasks (absent: nowhere).
-    """
+    """Carry out one attempt (an AttemptSpec of kind builtin or python) over the Link socket; returns the exit code."""
     try:
         hello = open_link(link_sock)
     except AttemptEnding:
@@ -33,7 +30,7 @@ def execute(spec: Mapping[str, Any], link_sock: socket.socket) -> int:
         return 0
     try:
         if entry.awaitable:
-            return conduct_async(entry.function, link_sock, hello, spec.get("astacks_fd"))
+            return conduct_async(entry.function, link_sock, hello)
         return conduct(entry.function, link_sock, hello)
     finally:
         _flush()

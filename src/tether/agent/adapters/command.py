@@ -80,16 +80,24 @@ def _read_result(workspace: Path) -> tuple[bool, Any]:
         return False, None
     except OSError as error:
         raise _BadResult(f"{_RESULT_FILE} cannot be read ({error.strerror}); write a plain file") from None
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise _BadResult(f"{_RESULT_FILE} is not a plain file")
-        body = file.read(LARGEST_RESULT + 1)
-    if len(body) > LARGEST_RESULT:
-        raise _BadResult(f"{_RESULT_FILE} is over {LARGEST_RESULT:,} bytes; keep large data in another file")
+    try:
+        body = _body(fd)
+    finally:
+        os.close(fd)
     try:
         return True, json.loads(body.decode("utf-8", "replace"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise _BadResult(f"{_RESULT_FILE} is not JSON ({error})") from None
+
+
+def _body(fd: int) -> bytes:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise _BadResult(f"{_RESULT_FILE} is not a plain file")
+    with os.fdopen(fd, "rb", closefd=False) as file:
+        body = file.read(LARGEST_RESULT + 1)
+    if len(body) > LARGEST_RESULT:
+        raise _BadResult(f"{_RESULT_FILE} is over {LARGEST_RESULT:,} bytes; keep large data in another file")
+    return body
 
 
 def _refuse_constant(name: str) -> Any:

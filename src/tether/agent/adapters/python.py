@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tether.agent.adapters.results import as_json
@@ -21,7 +19,6 @@ __all__ = ["conduct", "conduct_async"]
 
 _END_WAIT_S = 30.0
 _CLEANUP_S = 1.0
-_MOST_STACK_CHARS = 48_000
 
 
 def conduct(function: Callable[[Any, Link], Any], sock: socket.socket, hello: Hello) -> int:
@@ -43,19 +40,13 @@ def conduct(function: Callable[[Any, Link], Any], sock: socket.socket, hello: He
     return 0
 
 
-def conduct_async(
-    function: Callable[[Any, AsyncLink], Coroutine[Any, Any, Any]], sock: socket.socket, hello: Hello, stacks_fd: int | None
-) -> int:
-    """Run `async def function(task, link)` on a loop to its end and report it; returns the exit code of the process.
-
-    stacks_fd: where SIGUSR2 writes the stacks of all asyncio tasks.
-    """
+def conduct_async(function: Callable[[Any, AsyncLink], Coroutine[Any, Any, Any]], sock: socket.socket, hello: Hello) -> int:
+    """Run `async def function(task, link)` on a loop to its end and report it; returns the exit code of the process."""
     loop = asyncio.new_event_loop()
     try:
         asyncio.set_event_loop(loop)
-        with _task_stacks(loop, stacks_fd):
-            loop.run_until_complete(_attempt(function, AsyncLink(sock, hello)))
-            _cancel_rest(loop)
+        loop.run_until_complete(_attempt(function, AsyncLink(sock, hello)))
+        _cancel_rest(loop)
     finally:
         asyncio.set_event_loop(None)
         # Not asyncio.run: it would join the executor's threads, and one that hangs would keep a finished attempt alive.
@@ -87,29 +78,3 @@ def _cancel_rest(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if rest:
         loop.run_until_complete(asyncio.wait(rest, timeout=_CLEANUP_S))
-
-
-@contextlib.contextmanager
-def _task_stacks(loop: asyncio.AbstractEventLoop, fd: int | None) -> Generator[None]:
-    if fd is None:
-        yield
-        return
-    os.set_blocking(fd, False)
-    loop.add_signal_handler(signal.SIGUSR2, _write_task_stacks, loop, fd)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGUSR2)
-
-
-def _write_task_stacks(loop: asyncio.AbstractEventLoop, fd: int) -> None:
-    lines: list[str] = []
-    for task in asyncio.all_tasks(loop):
-        lines.append(f"Task {task.get_name()} awaiting:\n")
-        lines += [
-            f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}\n'
-            for frame in reversed(task.get_stack(limit=20))
-        ]
-    text = "".join(lines)[:_MOST_STACK_CHARS] + "end\n"
-    with contextlib.suppress(OSError):
-        os.write(fd, text.encode("utf-8", "replace"))

@@ -6,7 +6,7 @@ A tool is a function (workspace, args, options) -> JSON: the folder it works in,
 
 from __future__ import annotations
 
-import inspect
+import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -143,9 +143,9 @@ def run(entry: str, workspace: str | Path, args: Mapping[str, Any], options: Map
     """
     try:
         tool = load_entry(entry, arguments=3)
-        if tool.awaitable:
-            raise EntryError(f"{entry} is async", "write the tool as a plain function")
         result = tool.function(Path(workspace), dict(args), dict(options))
+        if tool.awaitable:
+            result = asyncio.run(result)
     except EntryError as error:
         return {"ok": False, "kind": "entry", "error": str(error)}
     except ToolProblem as error:
@@ -157,8 +157,6 @@ def run(entry: str, workspace: str | Path, args: Mapping[str, Any], options: Map
 
 
 def _checked(result: Any) -> dict[str, Any]:
-    if inspect.iscoroutine(result):
-        result.close()
     try:
         size = len(json.dumps(result, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
