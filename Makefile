@@ -41,8 +41,8 @@ services: $(READY) ## Start the servers that tests use in the foreground and pri
 	@scripts/services.sh
 	@exec $(BIN)/python tests/servers.py
 
-real: $(READY) ## One task with a real local model (downloads about 1.2 GB once, kept outside this folder)
-	@exec scripts/real.sh
+real: $(READY) ## One task with a real local model (downloads 1.2 GB once, into ~/.cache/tether-real)
+	@exec $(BIN)/python scripts/real_model.py $(ARGS)
 
 docs: $(READY) ## Write the generated pages of docs/reference again
 	@exec $(BIN)/python scripts/reference.py
