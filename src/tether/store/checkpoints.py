@@ -29,7 +29,7 @@ def must_fold(row: TaskRow, new: NewCheckpoint) -> bool:
 
 
 def save(tx: Writing, row: TaskRow, new: NewCheckpoint, attempt: int) -> None:
-    """Store a checkpoint of a locked task and its event. Raises Conflict for a wrong number, ValidationError for a wrong delta."""
+    """Store a checkpoint of a locked task and its event. Raises Conflict (wrong number), ValidationError (wrong delta)."""
     _check(row, new)
     whole, state = new.base is None, new.state
     if must_fold(row, new):

@@ -17,6 +17,7 @@ class Dialect(Protocol):
     """One database: how to connect, lock, tell the time, follow the journal, and what its errors mean."""
 
     name: str
+    shown: str
     engine: Engine
     creates_itself: bool
 
@@ -36,7 +37,7 @@ class Dialect(Protocol):
         """The database's clock as an expression, Unix time in milliseconds."""
         ...
 
-    def locked(self, select: Select[Any], *, skip: bool = False) -> Select[Any]:
+    def locked(self, select: Select[*tuple[Any, ...]], *, skip: bool = False) -> Select[*tuple[Any, ...]]:
         """The select with its rows locked till the end of the transaction; skip: without those that others hold."""
         ...
 

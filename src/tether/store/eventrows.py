@@ -27,7 +27,7 @@ def event_of(row: Row[Any]) -> Event:
     )
 
 
-def tail_select(tenant: str | None) -> Select[Any]:
+def tail_select(tenant: str | None) -> Select[*tuple[Any, ...]]:
     """Events of all tasks, or of one tenant's."""
     if tenant is None:
         return select(events)

@@ -1,4 +1,4 @@
-"""What a lease holder writes: events, checkpoints, partial results, endings; fenced by the lease token, in one transaction per batch."""
+"""What a lease holder writes: events, checkpoints, partial results, endings; fenced by the lease token, one commit a batch."""
 
 from __future__ import annotations
 

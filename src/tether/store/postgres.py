@@ -77,7 +77,7 @@ class Postgres:
         """The server's clock, not the start of the transaction."""
         return literal_column("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)", BigInteger)
 
-    def locked(self, select: Select[Any], *, skip: bool = False) -> Select[Any]:
+    def locked(self, select: Select[*tuple[Any, ...]], *, skip: bool = False) -> Select[*tuple[Any, ...]]:
         """FOR UPDATE, or FOR UPDATE SKIP LOCKED."""
         return select.with_for_update(skip_locked=skip)
 

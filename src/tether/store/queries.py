@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tether.events import Event
+from tether.store import holding, leases, listing
 from tether.store import rows as r
+from tether.store.database import Database
 from tether.task import Approval, TaskDocument, Usage
 
 __all__ = ["Queries"]
@@ -14,51 +16,57 @@ __all__ = ["Queries"]
 class Queries:
     """What can be asked of a store."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
     def close(self) -> None:
         """Close all connections."""
-        raise NotImplementedError
+        self._database.dialect.engine.dispose()
 
     def now_ms(self) -> int:
         """The database's clock, Unix time in milliseconds."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: tx.now_ms)
 
     def get(self, task_id: str, *, tenant: str | None = None) -> TaskDocument:
         """The whole task. Raises NotFound."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: listing.document(tx, task_id, tenant))
 
     def revision(self, task_id: str, *, tenant: str | None = None) -> int:
         """Grows with every change of state, limits, priority or note (for If-Match). Raises NotFound."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: listing.found(tx, task_id, tenant).revision)
 
     def states(self, task_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
         """Task id -> (state, reason) of those that exist; cheap, for waiting."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: listing.states(tx, task_ids))
 
     def tasks(self, where: r.TaskFilter | None = None, *, limit: int = 50, cursor: str | None = None) -> r.Page[TaskDocument]:
         """Tasks, newest first. Raises ValidationError for a cursor that is not one of ours."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: listing.task_page(tx, where or r.TaskFilter(), limit, cursor))
 
     def counts(self, *, tenant: str | None = None) -> dict[str, int]:
         """State -> number of tasks."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: listing.counts(tx, tenant))
 
     def events(
         self, task_id: str, *, after: int = 0, limit: int = 500, types: Sequence[str] = (), tenant: str | None = None
     ) -> list[Event]:
         """The task's journal in order of seq, from the first one greater than `after`. Raises NotFound."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: listing.event_list(tx, task_id, after, limit, types, tenant))
 
     def tail(self, cursor: str | None = None, *, limit: int = 500, tenant: str | None = None) -> r.Tail:
-        """Events of all tasks after `cursor`, none missed whatever commits late; cursor None: from now on ("" from the beginning)."""
-        raise NotImplementedError
+        """Events of all tasks after `cursor`, none missed whatever commits late.
+
+        cursor None: from now on; "": from the beginning. Raises ValidationError for a cursor that is not one of ours.
+        """
+        return self._database.read(lambda tx: tx.dialect.tail(tx.connection, cursor, limit, tenant))
 
     def usage(self, task_id: str, *, tenant: str | None = None) -> Usage:
         """What the task spent so far. Raises NotFound."""
-        raise NotImplementedError
+        return self.counters(task_id, tenant=tenant).usage()
 
-    def counters(self, task_id: str) -> r.Counters:
+    def counters(self, task_id: str, *, tenant: str | None = None) -> r.Counters:
         """The budget row: used, held, allowed. Raises NotFound."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: listing.counters(tx, task_id, tenant))
 
     def approvals(
         self,
@@ -70,28 +78,28 @@ class Queries:
         cursor: str | None = None,
     ) -> r.Page[Approval]:
         """Questions to humans, newest first."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: listing.approval_page(tx, state, task_id, tenant, limit, cursor))
 
     def approval(self, approval_id: str, *, tenant: str | None = None) -> Approval:
         """One question. Raises NotFound."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: listing.approval(tx, approval_id, tenant))
 
     def checkpoint(self, task_id: str, number: int | None = None, *, tenant: str | None = None) -> r.Checkpoint | None:
-        """The newest checkpoint (or that number while it is kept), composed; None when there is none. Raises NotFound for the task."""
-        raise NotImplementedError
+        """The newest checkpoint (or that number while it is kept), composed; None when there is none. Raises NotFound."""
+        return self._database.read(lambda tx: listing.checkpoint(tx, task_id, number, tenant))
 
     def attempt_state(self, task_id: str, attempt: int | None = None, *, tenant: str | None = None) -> r.AttemptState:
         """The dump and checkpoint of an attempt, the last one by default. Raises NotFound."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: listing.attempt_state(tx, task_id, attempt, tenant))
 
     def artifacts(self, task_id: str, *, tenant: str | None = None) -> list[r.NewArtifact]:
         """The files kept of a task. Raises NotFound."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: listing.artifact_list(tx, task_id, tenant))
 
     def workers(self, *, all_states: bool = False) -> list[r.WorkerRow]:
         """The live and draining workers (or all that are remembered), with the leases they hold."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: leases.workers_known(tx, all_states=all_states))
 
     def holds(self) -> list[r.Hold]:
         """The holds in force."""
-        raise NotImplementedError
+        return self._database.read(holding.all_holds)

@@ -1,4 +1,4 @@
-"""Reserve: before anything is spent, one conditional UPDATE on the budget row says yes or no, whatever happens at the same time."""
+"""Reserve: before anything is spent, one conditional UPDATE on the budget row says yes or no, whatever else goes on."""
 
 from __future__ import annotations
 

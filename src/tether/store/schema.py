@@ -22,7 +22,7 @@ def current_revision(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def ensure(dialect: Dialect, shown: str, *, migrate: bool) -> None:
+def ensure(dialect: Dialect, *, migrate: bool) -> None:
     """Check the schema, and upgrade it when asked (or when the store makes itself and is empty).
 
     Raises StoreTooNew for an unknown version, StoreUnavailable for an old one without `migrate`.
@@ -31,18 +31,18 @@ def ensure(dialect: Dialect, shown: str, *, migrate: bool) -> None:
         found = current_revision(connection)
     if found == REVISIONS[-1]:
         return
-    _refuse_newer(found, shown)
+    _refuse_newer(found, dialect.shown)
     if not (migrate or (found is None and dialect.creates_itself)):
         state = "is empty" if found is None else f"has schema {found}, this release needs {REVISIONS[-1]}"
-        raise StoreUnavailable(f"the store {shown} {state}; run `tether db upgrade`")
-    upgrade(dialect, shown)
+        raise StoreUnavailable(f"the store {dialect.shown} {state}; run `tether db upgrade`")
+    upgrade(dialect)
 
 
-def upgrade(dialect: Dialect, shown: str) -> None:
+def upgrade(dialect: Dialect) -> None:
     """Bring the schema to the newest version, in one transaction, while no one else does. Raises StoreTooNew."""
     with dialect.migration() as connection:
         found = current_revision(connection)
-        _refuse_newer(found, shown)
+        _refuse_newer(found, dialect.shown)
         if found != REVISIONS[-1]:
             _run_alembic(connection)
 

@@ -93,8 +93,8 @@ def _figures(tx: Writing, item: Settle) -> dict[str, Any]:
 
 
 def _movement(item: Settle, ended: Row[Any]) -> dict[str, Any]:
-    """Money and tokens from held to spent; without a usage the tokens are what was held."""
-    known = item.input_tokens is not None or item.output_tokens is not None or item.nanousd is not None
+    """Money and tokens from held to spent; without a usage the tokens are what was held, unless the money is given back too."""
+    known = item.input_tokens is not None or item.output_tokens is not None or item.nanousd == 0
     tokens = (item.input_tokens or 0) + (item.output_tokens or 0) if known else ended.hold_tokens
     back = {f"b_{column}": 0 for column in _COUNTED.values()}
     if not item.dispatched and ended.kind in _COUNTED:

@@ -42,6 +42,7 @@ class SQLite:
 
     def __init__(self, url: URL) -> None:
         self.path = _path(url)
+        self.shown = str(self.path)
         _create(self.path)
         self._writing = threading.Lock()
         self.engine = _engine(self.path)
@@ -69,7 +70,7 @@ class SQLite:
         """The host's clock; SQLite has no other."""
         return literal_column(f"CAST(ROUND((julianday('now') - {_JULIAN_UNIX_EPOCH}) * 86400000.0) AS INTEGER)", Integer)
 
-    def locked(self, select: Select[Any], *, skip: bool = False) -> Select[Any]:  # noqa: ARG002
+    def locked(self, select: Select[*tuple[Any, ...]], *, skip: bool = False) -> Select[*tuple[Any, ...]]:  # noqa: ARG002
         """BEGIN IMMEDIATE locked everything already."""
         return select
 

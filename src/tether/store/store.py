@@ -7,11 +7,28 @@ Times are milliseconds by the database's clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tether.store import (
+    claiming,
+    deciding,
+    forgetting,
+    holding,
+    intents,
+    journal,
+    leases,
+    rescuing,
+    reserving,
+    settling,
+    submitting,
+    updating,
+    waits,
+)
 from tether.store import rows as r
+from tether.store.listing import document
 from tether.store.queries import Queries
+from tether.store.writing import Writing
 from tether.task import Answer, Budget, Task, TaskDocument, Timeouts
 
 __all__ = ["Store"]
@@ -36,31 +53,35 @@ class Store(Queries):
 
         Raises IdempotencyConflict for the same key with another content.
         """
-        raise NotImplementedError
+        new = r.NewTask(task=task, budget=budget, timeouts=timeouts, agent_version=agent_version, by=by, warnings=tuple(warnings))
+        return self.submit_many([new])[0]
 
     def submit_many(self, new: Sequence[r.NewTask]) -> list[str]:
         """Store many tasks in one transaction, all or none; ids in the order given. Raises like submit."""
-        raise NotImplementedError
+        return self._database.write(lambda tx: submitting.submit(tx, new)) if new else []
 
     def pause(self, task_id: str, *, by: str = "", note: str = "", tenant: str | None = None) -> TaskDocument:
         """Pause a queued task at once, a running one by an intent. Raises NotFound, IllegalTransition."""
-        raise NotImplementedError
+        return self._changed(task_id, lambda tx: intents.pause(tx, task_id, by, note, tenant))
 
     def cancel(self, task_id: str, *, by: str = "", note: str = "", tenant: str | None = None) -> TaskDocument:
         """End a queued or paused task at once, a leased one by an intent. Raises NotFound, IllegalTransition."""
-        raise NotImplementedError
+        return self._changed(task_id, lambda tx: intents.cancel(tx, task_id, by, note, tenant))
 
     def resume(self, task_id: str, *, by: str = "", note: str = "", tenant: str | None = None) -> TaskDocument:
-        """Queue a task again that an operator paused, or take back a pause not yet carried out. Raises Conflict when it waits for a decision."""
-        raise NotImplementedError
+        """Queue a task again that an operator paused, or take back a pause not yet carried out.
+
+        Raises Conflict when it waits for a decision.
+        """
+        return self._changed(task_id, lambda tx: intents.resume(tx, task_id, by, note, tenant))
 
     def retry(self, task_id: str, *, by: str = "", note: str = "", tenant: str | None = None) -> TaskDocument:
-        """Queue a failed or cancelled task again from its last checkpoint, with all attempts and its active time given anew; spend stays counted."""
-        raise NotImplementedError
+        """Queue a failed or cancelled task again from its last checkpoint; attempts and task_s start anew, spend stays."""
+        return self._changed(task_id, lambda tx: intents.retry(tx, task_id, by, note, tenant))
 
     def escalate(self, task_id: str, *, by: str = "", note: str = "", tenant: str | None = None) -> TaskDocument:
         """Ask a human to take over: the task pauses (a leased one by an intent) with an approval of kind escalated."""
-        raise NotImplementedError
+        return self._changed(task_id, lambda tx: intents.escalate(tx, task_id, by, note, tenant))
 
     def update(
         self,
@@ -78,15 +99,17 @@ class Store(Queries):
 
         Raises ValidationError naming the field; Conflict when the task is final or its revision is not `if_revision`.
         """
-        raise NotImplementedError
+        changes = updating.Changes(budget=budget, timeouts=timeouts, priority=priority, note=note)
+        return self._changed(task_id, lambda tx: updating.change(tx, task_id, changes, by, tenant, if_revision))
 
     def decide(self, approval_id: str, answer: Answer, *, tenant: str | None = None) -> TaskDocument:
-        """Decide an open approval: approve and edit resume (with `add` on top of the budget), answer resumes, reject fails the task.
+        """Decide an open approval: approve, edit, answer resume (with `add` on top of the budget), reject fails the task.
 
         Raises NotFound; Conflict when it was decided already or the decision does not fit its kind; ValidationError when a budget
         approval leaves the exceeded limit as it is.
         """
-        raise NotImplementedError
+        task_id = self._database.write(lambda tx: deciding.decide(tx, approval_id, answer, tenant))
+        return self.get(task_id)
 
     def hold(
         self,
@@ -100,86 +123,117 @@ class Store(Queries):
         by: str = "",
     ) -> r.Hold:
         """Stop claims or calls of everything that matches all fields given. Raises ValidationError when `stop` is unknown."""
-        raise NotImplementedError
+        new = r.Hold(id="", stop=stop, agent=agent, task_type=task_type, model=model, tenant=tenant, note=note, by=by)
+        return self._database.write(lambda tx: holding.hold(tx, new))
 
     def release(self, hold_id: str) -> None:
         """Take a hold back. Raises NotFound."""
-        raise NotImplementedError
+        self._database.write(lambda tx: holding.release(tx, hold_id))
 
     def erase(self, task_id: str, *, tenant: str | None = None) -> None:
         """Erase goal, input, results, checkpoints and event data of a final task; figures stay. Raises NotFound, Conflict."""
-        raise NotImplementedError
+        self._database.write(lambda tx: forgetting.erase(tx, task_id, tenant))
 
     def prune(self, older_than_s: float, limit: int = 1000) -> int:
         """Delete up to `limit` tasks that ended more than `older_than_s` seconds ago, with all their rows; returns how many."""
-        raise NotImplementedError
+        return self._database.write(lambda tx: forgetting.prune(tx, older_than_s, limit))
 
     # --- workers ------------------------------------------------------------------------------------------------------
 
     def register_worker(self, worker: r.NewWorker, *, lease_s: float) -> r.Beat:
         """Make the worker known with a first lease of lease_s seconds. Raises Conflict when the id was used before."""
-        raise NotImplementedError
+        return self._database.write(lambda tx: leases.register(tx, worker, lease_s))
 
     def heartbeat(self, worker_id: str, *, lease_s: float, state: str = "live", facts: Mapping[str, Any] | None = None) -> r.Beat:
-        """Renew all leases of the worker for lease_s seconds from now; false when the worker was given up. state: live | draining."""
-        raise NotImplementedError
+        """Renew all leases of the worker for lease_s seconds from now; false when the worker was given up.
+
+        state: live | draining.
+        """
+        return self._database.write(lambda tx: leases.beat(tx, worker_id, lease_s, state, facts))
 
     def retire_worker(self, worker_id: str) -> None:
         """The worker is done; leases it still holds are free for the next rescue()."""
-        raise NotImplementedError
+        self._database.write(lambda tx: leases.retire(tx, worker_id))
 
     def claim(self, worker_id: str, agents: Sequence[str], n: int) -> list[r.Claim]:
-        """Lease up to n queued tasks of these agents: highest priority first, then oldest. Empty when there are none or the worker is not live."""
-        raise NotImplementedError
+        """Lease up to n queued tasks of these agents: highest priority first, then oldest.
+
+        Empty when there are none, or the worker is not live.
+        """
+        if n <= 0 or not self._database.read(lambda tx: claiming.worth_claiming(tx, agents)):
+            return []
+        return self._database.write(lambda tx: claiming.claim(tx, worker_id, agents, n))
 
     def journal(self, entries: Sequence[r.Entry]) -> list[r.Written]:
         """Write entries in one transaction, each only while its lease token is the task's; answers in the order given."""
-        raise NotImplementedError
+        return self._database.write(lambda tx: journal.write(tx, entries)) if entries else []
 
     def append(self, items: Sequence[r.Append]) -> list[bool]:
         """Append events without a lease; False where there is no such task."""
-        raise NotImplementedError
+        return self._database.write(lambda tx: journal.append(tx, items)) if items else []
 
     def intents(self, worker_id: str) -> list[r.Intent]:
         """What clients want of the tasks this worker leases."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: leases.intents(tx, worker_id))
 
     def leases(self, worker_id: str) -> dict[str, str]:
         """Task id -> lease token of every lease of this worker."""
-        raise NotImplementedError
+        return self._database.read(lambda tx: leases.leases(tx, worker_id))
 
     def rescue(
         self, *, dead: Sequence[str] = (), found_by: str = "", grace_s: float = 0.0, quarantine_after: int = 3
     ) -> list[r.Rescued]:
-        """Take tasks from workers whose lease ended more than grace_s ago, that retired, or that are in `dead` (known to be gone).
+        """Take tasks from workers whose lease ended more than grace_s ago, that retired, or that are known to be `dead`.
 
         Requeued as worker_lost without using an attempt; after `quarantine_after` losses on one checkpoint paused as escalated.
         Calls in flight are settled at their hold.
         """
-        raise NotImplementedError
+        if not self._database.read(lambda tx: rescuing.worth_rescuing(tx, dead, grace_s)):
+            return []
+        self._database.write(lambda tx: rescuing.give_up(tx, dead, grace_s))
+        rescued: list[r.Rescued] = []
+        while batch := self._database.write(lambda tx: rescuing.rescue(tx, found_by, quarantine_after)):
+            rescued += batch
+        return rescued
 
     def expire_waits(self, limit: int = 500) -> list[r.Expired]:
         """Fail tasks that waited longer than queue_s for a worker or approval_s for a human."""
-        raise NotImplementedError
+        if not self._database.read(lambda tx: waits.overdue(tx, 1)):
+            return []
+        return self._database.write(lambda tx: waits.expire(tx, limit))
 
     def take_wakes(self, limit: int = 500) -> list[tuple[str, str]]:
         """The outbox: (task id, agent) of queued tasks that were not announced yet; announce them, then call `announced`."""
-        raise NotImplementedError
+        return self._database.write(lambda tx: leases.take_wakes(tx, limit))
 
     def announced(self, task_ids: Sequence[str]) -> None:
         """These tasks were announced to the broker."""
-        raise NotImplementedError
+        if task_ids:
+            self._database.write(lambda tx: leases.announced(tx, list(task_ids)))
 
     # --- the gateway --------------------------------------------------------------------------------------------------
 
     def reserve(self, items: Sequence[r.Reserve]) -> list[r.Reserved | r.Refused]:
         """Reserve room for calls, all in one transaction, each granted or refused by itself; answers in the order given."""
-        raise NotImplementedError
+        return self._database.write(lambda tx: reserving.reserve(tx, items)) if items else []
 
     def settle(self, items: Sequence[r.Settle]) -> list[r.Settled]:
         """Settle reserved calls in one transaction; repeating one changes nothing. Works after the lease is gone."""
-        raise NotImplementedError
+        return self._database.write(lambda tx: settling.settle(tx, items)) if items else []
 
     def settle_orphans(self, *, lease_tokens: Sequence[str] = (), older_than_s: float | None = None, limit: int = 500) -> int:
-        """Settle calls in flight at their hold: those reserved under these leases, or older than this many seconds without their lease."""
-        raise NotImplementedError
+        """Settle calls in flight at their hold; returns how many.
+
+        Those reserved under these leases, and with older_than_s also older ones whose lease is not the task's any more.
+        """
+        return self._database.write(lambda tx: settling.settle_orphans(tx, lease_tokens, older_than_s, limit))
+
+    def _changed(self, task_id: str, work: Callable[[Writing], None]) -> TaskDocument:
+        """Do the work and read the task back in the same transaction."""
+
+        def both(tx: Writing) -> TaskDocument:
+            work(tx)
+            tx.flush()
+            return document(tx, task_id, None)
+
+        return self._database.write(both)

@@ -1,8 +1,8 @@
 """The tables, as SQLAlchemy Core objects; migrations/versions hold the statements that make them.
 
 Every text of a closed list (states, reasons, kinds) is stored as text; every time is Unix milliseconds by the database's clock;
-money is integer nano-dollars; 0 and 1 are booleans. There are no foreign keys: a transaction that writes any row of a task first locks
-its row in `tasks` (in ascending order of ids), which also rules deadlocks out.
+money is integer nano-dollars; 0 and 1 are booleans. There are no foreign keys: a transaction that writes any row of
+a task first locks its row in `tasks` (in ascending order of ids), which also rules deadlocks out.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ class TaskRow:
 
     @classmethod
     def of(cls, row: Row[Any]) -> TaskRow:
-        """From a row of select_tasks()."""
-        return cls(*row)
+        """From a row of select_tasks(), which may have more columns after these."""
+        return cls(*row[: len(tasks.c)])
 
     def put(self, **values: Any) -> None:
         """Set columns and remember to write them."""
@@ -85,6 +85,6 @@ class TaskRow:
         self.put(wants=json.dumps(left) if left else "")
 
 
-def select_tasks() -> Select[Any]:
+def select_tasks() -> Select[*tuple[Any, ...]]:
     """All columns, in the order of TaskRow."""
     return select(*tasks.c)

@@ -55,6 +55,12 @@ class Writing(Reading):
         """Write this later, together with all other values for the same statement."""
         self._pending.setdefault(statement, []).append(values)
 
+    def run(self, statement: Executable) -> int:
+        """Send this now; returns how many rows it touched."""
+        touched = self.connection.execute(statement).rowcount  # type: ignore[attr-defined]
+        self.executed += 1
+        return touched
+
     def note(self, row: TaskRow, event: NewEvent) -> int:
         """Append an event to the journal of a locked task; returns its seq. Raises ValueError for data that is not JSON."""
         data = pack(redact(event.data)) if event.data else b"{}"
