@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 
@@ -90,12 +91,22 @@ class Upstreams:
 
     def __init__(self, options: GatewayOptions) -> None:
         self._connect_s = options.connect_s
+        self._environment = getproxies_environment()
+        self._proxies: dict[str, str | None] = {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
             read_bufsize=1 << 18,
         )
+
+    def _proxy(self, model: ModelOptions) -> str | None:
+        """The proxy of the worker's environment for this server, looked up once."""
+        if model.upstream not in self._proxies:
+            url = urlsplit(model.upstream)
+            bypassed = proxy_bypass(url.hostname or "")
+            self._proxies[model.upstream] = None if bypassed else self._environment.get(url.scheme)
+        return self._proxies[model.upstream]
 
     async def close(self) -> None:
         """Close all connections."""
@@ -109,7 +120,12 @@ class Upstreams:
         timeout = aiohttp.ClientTimeout(total=model.timeout_s, sock_connect=self._connect_s)
         try:
             response = await self._session.post(
-                url_of(model, route), data=body, headers=_headers(model, route, given), timeout=timeout, allow_redirects=False
+                url_of(model, route),
+                data=body,
+                headers=_headers(model, route, given),
+                timeout=timeout,
+                allow_redirects=False,  # a redirect would carry the key elsewhere
+                proxy=self._proxy(model),
             )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, ssl.SSLError) as error:
             raise NotSent(_reason(error)) from None
