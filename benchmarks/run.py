@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
 from rows import Row
 
 FOLDER = Path(__file__).resolve().parent

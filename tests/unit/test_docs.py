@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 import reference
 
 ROOT = Path(__file__).resolve().parent.parent.parent
