@@ -16,9 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+POSTGRES_URL = "TETHER_TEST_POSTGRES_URL"
 _START_S = 60.0
 _STOP_S = 20.0
 _PR_SET_PDEATHSIG = 1
@@ -186,6 +189,20 @@ class Postgres:
                 self._process.kill()
                 self._process.wait(_STOP_S)
         self._process = None
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """URL of a PostgreSQL server where databases may be made: TETHER_TEST_POSTGRES_URL, else a private one; raises ServerMissing."""
+    given = os.environ.get(POSTGRES_URL)
+    if given:
+        yield given
+        return
+    server = Postgres()
+    try:
+        yield server.start().url
+    finally:
+        server.stop()
 
 
 def make_database(admin_url: str, name: str) -> str:
