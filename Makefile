@@ -51,7 +51,7 @@ format: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet .
 
 lock: $(READY) ## Resolve requirements.lock again from pyproject.toml; ARGS="--upgrade" takes newer releases
-	@$(BIN)/uv pip compile pyproject.toml --extra postgres --group dev --universal --python-version 3.11 --generate-hashes \
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet $(ARGS) -o requirements.lock
 
 clean: ## Remove what was built here, the virtual environments too
