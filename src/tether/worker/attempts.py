@@ -84,7 +84,6 @@ class Attempts:
         self._live[attempt.key] = attempt
         self._slots[attempt.key] = min(set(range(len(self._live) + 1)) - set(self._slots.values()))
         self._conversations[attempt.key] = Conversation(attempt, self._around)
-        self.rearm(attempt)
         if isinstance(workspace, Exception):
             self.end(attempt, Outcome(reason=Reason.POLICY, message=str(workspace)), dump=False)
             return
@@ -102,6 +101,8 @@ class Attempts:
         if isinstance(ready, StartProblem):
             self._not_started(attempt, ready.text, transient=ready.transient)
             return
+        attempt.clocks.begin(now_s())
+        self.rearm(attempt)
         uid = launching.slot_uid(self._slots[attempt.key]) if ready.uids else None
         launching.give_workspace(workspace, uid)
         ports: dict[str, int] | None = None

@@ -45,6 +45,10 @@ class Clocks:
     def __post_init__(self) -> None:
         self.life_s = self.started_s
 
+    def begin(self, now: float) -> None:
+        """The attempt's processes are about to start: time spent preparing was not the agent's."""
+        self.started_s = self.life_s = now
+
     def step_started(self, now: float) -> None:
         """A think/act cycle begins; the one before it is over."""
         self.step_started_s, self.step_stopped_s = now, 0.0

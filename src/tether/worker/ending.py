@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tether.events import NewEvent, redact
-from tether.store.rows import UNSET, Ending, NewApproval, Written
+from tether.store.rows import UNSET, Ending, NewApproval, NewArtifact, Written
 from tether.worker import killing
+from tether.worker.artifacts import workspace_files
 from tether.worker.attempt import LiveAttempt, Phase
 from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, decide
@@ -50,6 +51,8 @@ class Closing:
         self._kills = 0
         self._dead = False
         self._notes: list[str] = []
+        self._ended_s = 0.0
+        self._workspace = around.settings.workspaces / attempt.claim.workspace_key
 
     def begin(self) -> None:
         """Step 1: nothing may be spent any more; ask for the stacks."""
@@ -69,9 +72,14 @@ class Closing:
 
     def init_exited(self) -> None:
         """The pidfd became readable: init, and with it the whole namespace, is dead."""
-        if not self._dead:
-            self._dead = True
-            self._finish()
+        if self._dead:
+            return
+        self._dead = True
+        self._ended_s = now_s()
+        for pipe in self._attempt.pipes.values():
+            pipe.read()
+        self._attempt.phase = Phase.GONE
+        self._around.offload(lambda: workspace_files(self._workspace, self._attempt.claim), self._finish)
 
     # --- dump -------------------------------------------------------------------------------------------------------
 
@@ -153,19 +161,19 @@ class Closing:
 
     # --- journal ----------------------------------------------------------------------------------------------------
 
-    def _finish(self) -> None:
+    def _finish(self, files: tuple[NewArtifact, ...] | Exception) -> None:
         """Step 6: one entry with everything; the slot is free once it is durable."""
-        attempt = self._attempt
-        ended_s = now_s()
-        for pipe in attempt.pipes.values():
-            pipe.read()
-        attempt.phase = Phase.GONE
+        attempt, ended_s = self._attempt, self._ended_s
+        if isinstance(files, Exception):
+            log.warning("the files of %s cannot be listed: %s", attempt.key, files)
+            files = ()
         if self._record is None and self._dump:
             self._record = self._dumped()
         events = [*self.last_output(attempt), *self._why(), self._ended(ended_s)]
         self._around.journal.write(
             attempt.entry(
                 *events,
+                artifacts=files,
                 ending=self._ending(),
                 approval=self._approval(),
                 active_s=attempt.clocks.active_s(ended_s),
@@ -191,7 +199,7 @@ class Closing:
                     "timeout_fired",
                     level=outcome.deadline.level,
                     limit_s=outcome.deadline.limit_s,
-                    what=outcome.deadline.what,
+                    what=outcome.deadline.what or _busy_with(attempt),
                     late_ms=round(outcome.late_s * 1000, 1),
                 )
             )
@@ -248,6 +256,13 @@ class Closing:
             if text:
                 events.append(attempt.event("output", stream=name, text=text, dropped=captured.dropped_bytes))
         return events
+
+
+def _busy_with(attempt: LiveAttempt) -> str:
+    """What was going on, in a few words."""
+    doing = [tool.name for tool in attempt.tools.values()] + ["a model call" for _ in attempt.calls]
+    place = f"step {attempt.step}" if attempt.step_open else "no step"
+    return f"{place} ({', '.join(doing)})" if doing else place
 
 
 def exit_code(status: int | None) -> int | None:

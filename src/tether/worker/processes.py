@@ -11,7 +11,18 @@ from typing import Any
 from tether.agent import syscalls
 from tether.agent.tree import below, children
 
-__all__ = ["Process", "adopt_orphans", "end_orphans", "facts", "hide", "namespace_pids", "survivors", "takes_signal", "tree"]
+__all__ = [
+    "Process",
+    "adopt_orphans",
+    "end_orphans",
+    "facts",
+    "hide",
+    "is_alive",
+    "namespace_pids",
+    "survivors",
+    "takes_signal",
+    "tree",
+]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -38,6 +49,11 @@ def tree(pid: int) -> list[Process]:
             found.append(Process(pid=each, depth=depth, state=state))
             waiting += [(child, depth + 1) for child in children(each)]
     return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and not only waits to be reaped."""
+    return _state(pid) not in (None, "Z", "X")
 
 
 def takes_signal(pid: int, number: int) -> bool:
