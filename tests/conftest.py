@@ -11,15 +11,31 @@ from typing import NoReturn
 
 import pytest
 
-from servers import Postgres, ServerMissing, make_database
+from servers import Postgres, ServerMissing, make_database, postgres
 
 _MARKER = "TETHER_TEST_SESSION"
 _GRACE_S = 5.0
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A private PostgreSQL server for the session: `.database()`, `.restart()`, `.kill()`, `.start()`."""
+def postgres_server() -> Iterator[str]:
+    """URL of a PostgreSQL server for the session, on which databases may be made; do not break it, others use it too."""
+    try:
+        with postgres() as url:
+            yield url
+    except ServerMissing as missing:
+        _missing(str(missing))
+
+
+@pytest.fixture
+def postgres_database(postgres_server: str) -> str:
+    """URL of a new, empty PostgreSQL database for one test."""
+    return make_database(postgres_server, f"tether_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def postgres_of_my_own() -> Iterator[Postgres]:
+    """A PostgreSQL server for one test, which may `.kill()`, `.start()` and `.restart()` it."""
     try:
         server = Postgres()
     except ServerMissing as missing:
@@ -28,19 +44,6 @@ def postgres() -> Iterator[Postgres]:
         yield server.start()
     finally:
         server.stop()
-
-
-@pytest.fixture(scope="session")
-def postgres_url(request: pytest.FixtureRequest) -> str:
-    """URL of a PostgreSQL database for the whole session; TETHER_TEST_POSTGRES_URL names a server to use instead of our own."""
-    given = os.environ.get("TETHER_TEST_POSTGRES_URL")
-    return given or request.getfixturevalue("postgres").database()
-
-
-@pytest.fixture
-def postgres_database(postgres_url: str) -> str:
-    """URL of a new, empty PostgreSQL database for one test."""
-    return make_database(postgres_url, f"tether_{uuid.uuid4().hex}")
 
 
 def _missing(message: str) -> NoReturn:

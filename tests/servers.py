@@ -193,7 +193,7 @@ class Postgres:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """URL of a PostgreSQL server where databases may be made: TETHER_TEST_POSTGRES_URL, else a private one; raises ServerMissing."""
+    """URL of a server where databases may be made: TETHER_TEST_POSTGRES_URL, else a private one; raises ServerMissing."""
     given = os.environ.get(POSTGRES_URL)
     if given:
         yield given

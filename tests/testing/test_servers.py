@@ -7,8 +7,9 @@ import psycopg
 from servers import Postgres
 
 
-def test_postgres_survives_kill_and_restart(postgres: Postgres) -> None:
+def test_postgres_survives_kill_and_restart(postgres_of_my_own: Postgres) -> None:
     """What was committed is there after kill -9 and after a restart, on the same URL."""
+    postgres = postgres_of_my_own
     url = postgres.database()
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE kept (n integer)")
