@@ -18,7 +18,7 @@ _GRACE_S = 5.0
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """URL of a PostgreSQL server for the session, on which databases may be made; do not break it, others use it too."""
     try:
         with postgres() as url:
@@ -28,9 +28,9 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres_database(postgres_server: str) -> str:
+def postgres_database(postgres_url: str) -> str:
     """URL of a new, empty PostgreSQL database for one test."""
-    return make_database(postgres_server, f"tether_{uuid.uuid4().hex}")
+    return make_database(postgres_url, f"tether_{uuid.uuid4().hex}")
 
 
 @pytest.fixture
