@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from tether.errors import ConfigurationError, ValidationError
 from tether.task import Budget, Timeouts, nano_from_usd
 
-__all__ = ["AgentSettings", "ModelSettings", "Settings", "TaskTypeSettings", "ToolSettings", "find_file", "load"]
+__all__ = ["AgentSettings", "ModelSettings", "Settings", "TaskTypeSettings", "ToolSettings", "load"]
 
 FILE_NAME = "tether.toml"
 Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86400, allow_inf_nan=False)]
@@ -211,7 +211,8 @@ class PriceSettings(_Section):
     max_output: int | None = Field(None, ge=1, description="tokens")
 
 
-_file: ContextVar[Path | None] = ContextVar("tether_file", default=None)
+#: The file `load` is reading; pydantic-settings makes its sources itself and has no other way to tell them.
+_reading: ContextVar[Path | None] = ContextVar("reading", default=None)
 
 
 class Settings(BaseSettings):
@@ -233,6 +234,7 @@ class Settings(BaseSettings):
     tools: dict[str, ToolSettings] = Field({}, description="tools by name")
     task_types: dict[str, TaskTypeSettings] = Field({}, description="kinds of task by name")
     prices: dict[str, Any] = Field({}, description='prices by model, and [prices.web] "host" = dollars per request')
+    _path: Path | None = PrivateAttr(None)
 
     @classmethod
     def settings_customise_sources(
@@ -258,17 +260,21 @@ class Settings(BaseSettings):
         return checked
 
     @property
+    def file(self) -> Path | None:
+        """The `tether.toml` these settings come from, if there is one."""
+        return self._path
+
+    @property
     def base_dir(self) -> Path:
         """The folder relative paths start from."""
-        file = find_file()
-        return file.parent if file else Path.cwd()
+        return self._path.parent if self._path else Path.cwd()
 
     @property
     def home(self) -> Path:
         """The data folder, absolute; not created here."""
         if self.data_dir:
             return (self.base_dir / Path(self.data_dir).expanduser()).resolve()
-        return self.base_dir / ".tether" if find_file() else Path.home() / ".tether"
+        return self.base_dir / ".tether" if self._path else Path.home() / ".tether"
 
     @property
     def store_url(self) -> str:
@@ -323,7 +329,7 @@ class _TomlFile(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        file = find_file()
+        file = _reading.get()
         if file is None:
             return {}
         try:
@@ -334,22 +340,23 @@ class _TomlFile(PydanticBaseSettingsSource):
             raise ConfigurationError(str(file), f"is not valid TOML: {error}", "mend that line") from None
 
 
-def find_file() -> Path | None:
-    """The `tether.toml` in force: what `load` was told, else TETHER_CONFIG, else the one in the current folder."""
-    chosen = _file.get()
-    if chosen is not None:
-        return chosen
-    named = os.environ.get("TETHER_CONFIG")
-    path = Path(named).expanduser() if named else Path(FILE_NAME)
-    return path.resolve() if named or path.is_file() else None
+def _find_file(path: str | Path | None) -> Path | None:
+    """The `tether.toml` in force: the one named, else TETHER_CONFIG, else the one in the current folder."""
+    named = path or os.environ.get("TETHER_CONFIG")
+    found = Path(named).expanduser() if named else Path(FILE_NAME)
+    return found.resolve() if named or found.is_file() else None
 
 
 def load(path: str | Path | None = None) -> Settings:
     """Read the configuration; raises ConfigurationError naming the key and the remedy."""
-    _file.set(Path(path).expanduser().resolve() if path else None)
-    _file.set(find_file())
-    with _clear_errors():
-        settings = Settings()  # pyright: ignore[reportCallIssue]
+    file = _find_file(path)
+    told = _reading.set(file)
+    try:
+        with _clear_errors():
+            settings = Settings()  # pyright: ignore[reportCallIssue]
+    finally:
+        _reading.reset(told)
+    settings._path = file  # pyright: ignore[reportPrivateUsage]
     _check(settings)
     return settings
 

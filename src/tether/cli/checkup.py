@@ -45,7 +45,7 @@ def checks(inv: Invocation) -> list[Check]:
         settings = inv.settings
     except TetherError as error:
         return [*found, Check(name="configuration", status="broken", found=one_line(str(error)), remedy="mend it and look again")]
-    found.append(_configuration())
+    found.append(_configuration(settings))
     found += _store(settings)
     parts: tuple[Callable[[Settings], Iterator[Check]], ...] = (_walls, model_checks, _search, _disk)
     for part in parts:
@@ -60,15 +60,12 @@ def _python() -> Check:
     return Check(name="python", status="ok", found=what)
 
 
-def _configuration() -> Check:
-    from tether.config import find_file
-
-    file = find_file()
-    if file is None:
+def _configuration(settings: Settings) -> Check:
+    if settings.file is None:
         return Check(
             name="configuration", status="ok", found="no tether.toml, defaults and variables", remedy="`tether init` writes one"
         )
-    return Check(name="configuration", status="ok", found=str(file))
+    return Check(name="configuration", status="ok", found=str(settings.file))
 
 
 def _store(settings: Settings) -> Iterator[Check]:

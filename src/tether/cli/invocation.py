@@ -58,10 +58,8 @@ class Invocation:
 
     def worker_environment(self) -> dict[str, str]:
         """Variables that give a process of ours the same store and configuration."""
-        from tether.config import find_file
-
         settings = self.settings
-        file = find_file()
+        file = settings.file
         out = {"TETHER_STORE__URL": settings.store_url, "TETHER_DATA_DIR": str(settings.home)}
         return out | ({"TETHER_CONFIG": str(file)} if file else {})
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tether.config import AgentSettings, Settings, find_file
+from tether.config import AgentSettings, Settings
 from tether.errors import UnpricedModel, ValidationError
 from tether.gateway.options import GatewayOptions, ModelOptions
 from tether.gateway.prices import PriceList
@@ -128,9 +128,8 @@ def code_dir(settings: Settings, agent: AgentSettings) -> str | None:
 def hidden_paths(settings: Settings) -> list[str]:
     """What no attempt may see, even where it lies inside a folder it may read: configuration, store, data folder, key files."""
     paths = [str(settings.home), *(str(settings.base_dir / m.key_file) for m in settings.models.values() if m.key_file)]
-    file = find_file()
-    if file is not None:
-        paths.append(str(file))
+    if settings.file is not None:
+        paths.append(str(settings.file))
     if settings.store_url.startswith("sqlite:///"):
         store = settings.store_url.removeprefix("sqlite:///")
         paths += [store, f"{store}-wal", f"{store}-shm"]
