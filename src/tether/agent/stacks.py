@@ -8,10 +8,12 @@ import faulthandler
 import os
 import signal
 from types import FrameType
+from typing import Any
 
 __all__ = ["give_stacks"]
 
 _MOST_CHARS = 48_000
+_DEEPEST = 50
 
 
 def give_stacks(threads_fd: int, tasks_fd: int | None = None) -> None:
@@ -37,8 +39,17 @@ def _task_stacks() -> str:
     lines: list[str] = []
     for task in asyncio.all_tasks(loop):
         lines.append(f"Task {task.get_name()} awaiting:\n")
-        lines += [
-            f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}\n'
-            for frame in reversed(task.get_stack(limit=20))
-        ]
+        lines += _awaited(task.get_coro())
     return "".join(lines)[:_MOST_CHARS] + "end\n"
+
+
+def _awaited(waiting: Any) -> list[str]:
+    """One line per coroutine, from the task's own down to the innermost one; the task itself knows only the first."""
+    lines: list[str] = []
+    while waiting is not None and len(lines) < _DEEPEST:
+        frame = next((frame for name in ("cr", "gi", "ag") if (frame := getattr(waiting, f"{name}_frame", None))), None)
+        if frame is not None:
+            lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}\n')
+        inner = (getattr(waiting, name, None) for name in ("cr_await", "gi_yieldfrom", "ag_await"))
+        waiting = next((each for each in inner if each is not None), None)
+    return lines

@@ -56,7 +56,7 @@ def _execute_python(plan: Plan, rules: int | None) -> int:
     os.chdir(plan.workspace)
     limits.arm_deadline(plan.spec.get("deadline_s"))
     link = socket.socket(fileno=channels.link)
-    return adapters.execute({**plan.spec, "astacks_fd": channels.astacks}, link)
+    return adapters.execute(plan.spec, link)
 
 
 def _execute_command(plan: Plan, rules: int | None) -> NoReturn:
