@@ -41,14 +41,56 @@ class StoreSettings(_Section):
 class QueueSettings(_Section):
     """`[queue]`: what wakes workers."""
 
-    url: str = Field("", description="empty: workers poll the store")
+    url: str = Field("", description="redis(s)://…, amqp(s)://… or sqs://; empty: workers poll the store")
+    name: str = Field("tether", min_length=1, max_length=40, description="what the queues' names start with")
+    route: list[Literal["agent", "tenant", "priority"]] = Field(
+        ["agent"], description="what else is in a queue's name; tenant only for workers with worker.tenants"
+    )
+    poll_s: Seconds = Field(2, description="seconds between looks for queued tasks while the broker is well")
+    region: str = Field("", description="SQS: region; empty: as the AWS SDK finds it")
+    endpoint: str = Field("", description="SQS: http(s)://host:port of another server than Amazon's")
+    fifo: bool = Field(False, description="SQS: FIFO queues")
+    options: dict[str, Any] = Field({}, description="further transport options of Kombu")
 
 
 class ApiSettings(_Section):
     """`[api]`: where the REST server listens."""
 
     host: str = Field("127.0.0.1", description="address; beyond loopback only with keys")
-    port: int = Field(8787, ge=0, le=65535, description="TCP port")
+    port: int = Field(8787, ge=0, le=65535, description="TCP port; 0: any free one")
+    public_url: str = Field("", description="how others reach it, for links; empty: http://host:port")
+    threads: int = Field(16, ge=1, le=256, description="threads that talk to the store")
+    max_connections: int = Field(2500, ge=1, le=100_000, description="open connections; more are refused")
+    max_body_kb: int = Field(3072, ge=1, le=102_400, description="largest JSON body, kilobytes")
+    max_upload_mb: int = Field(64, ge=1, le=102_400, description="largest uploaded file, megabytes")
+    uploads_mb: int = Field(2048, ge=1, le=10_000_000, description="all uploaded files of one tenant, megabytes")
+    header_s: Seconds = Field(10, description="seconds a client has to send its headers")
+    body_s: Seconds = Field(30, description="seconds a client has to send a body; per 8 MB of an upload")
+    rate_per_s: int = Field(1000, ge=1, le=1_000_000, description="requests a second of one key; twice as many in a burst")
+    login_hours: int = Field(12, ge=1, le=720, description="hours a login on the page holds")
+
+    @field_validator("public_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError('must start with http:// or https://, for example "https://tether.example.com"')
+        return value.rstrip("/")
+
+
+class WebhookSettings(_Section):
+    """`[webhooks]`: telling other servers of changes."""
+
+    allow_private: list[str] = Field([], description='"host:port" on private addresses that may be called all the same')
+    timeout_s: Seconds = Field(15, description="seconds one delivery may take")
+    retry_hours: int = Field(24, ge=1, le=720, description="hours a delivery is tried again before it is given up")
+    per_tenant: int = Field(50, ge=1, le=10_000, description="endpoints of one tenant")
+
+
+class SecretsSettings(_Section):
+    """`[secrets]`: the key that seals what is stored encrypted and signs links; the same on all hosts of a fleet."""
+
+    key_env: str = Field("", description="environment variable that holds the key")
+    key_file: str = Field("", description="file that holds the key; empty: secrets.key in the data folder, made when missing")
 
 
 class WorkerSettings(_Section):
@@ -56,6 +98,7 @@ class WorkerSettings(_Section):
 
     slots: int = Field(8, ge=1, le=10_000, description="attempts at the same time")
     agents: list[str] = Field([], description="agents it serves; empty: all that are configured")
+    tenants: list[str] = Field([], description="tenants it serves; empty: all")
     drain_s: Seconds = Field(30, description="seconds attempts get to reach a checkpoint on SIGTERM")
     lease_s: Seconds = Field(6, description="seconds until a silent worker's tasks are taken over")
     heartbeat_s: Seconds = Field(2, description="seconds between signs of life; at most a third of lease_s")
@@ -101,6 +144,9 @@ class LimitsSettings(_Section):
 
     budget: dict[str, float] = Field({}, description="largest budget values, same keys as budget")
     timeouts: dict[str, float] = Field({}, description="largest timeouts, same keys as timeouts")
+    concurrency: dict[str, int] = Field(
+        {}, description='attempts at the same time over all workers: "agent:NAME", "tenant:NAME", "tenant:*" for each other one'
+    )
 
     @field_validator("budget")
     @classmethod
@@ -112,6 +158,15 @@ class LimitsSettings(_Section):
     @classmethod
     def _timeouts(cls, value: dict[str, float]) -> dict[str, float]:
         Timeouts.of(value)
+        return value
+
+    @field_validator("concurrency")
+    @classmethod
+    def _concurrency(cls, value: dict[str, int]) -> dict[str, int]:
+        for key, most in value.items():
+            kind, _, name = key.partition(":")
+            if kind not in ("agent", "tenant") or not name or most < 0:
+                raise ValueError(f'{key!r} is not a limit; write "agent:NAME" or "tenant:NAME" = 0 or more')
         return value
 
 
@@ -224,6 +279,8 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()  # pyright: ignore[reportCallIssue]
     queue: QueueSettings = QueueSettings()  # pyright: ignore[reportCallIssue]
     api: ApiSettings = ApiSettings()  # pyright: ignore[reportCallIssue]
+    webhooks: WebhookSettings = WebhookSettings()  # pyright: ignore[reportCallIssue]
+    secrets: SecretsSettings = SecretsSettings()  # pyright: ignore[reportCallIssue]
     worker: WorkerSettings = WorkerSettings()  # pyright: ignore[reportCallIssue]
     files: FilesSettings = FilesSettings()  # pyright: ignore[reportCallIssue]
     journal: JournalSettings = JournalSettings()  # pyright: ignore[reportCallIssue]

@@ -6,7 +6,8 @@ TetherError
 ├── NotFound                   no task, approval, checkpoint or file of that name
 ├── Conflict                   the task does not stand where the request needs it to
 │   ├── IllegalTransition      a state change the transition table does not have
-│   └── IdempotencyConflict    the same idempotency key with another body
+│   ├── IdempotencyConflict    the same idempotency key with another body
+│   └── RevisionConflict       the task was changed since it was read
 ├── LeaseLost                  the writer no longer holds the task
 ├── NotAuthorised              no key, a wrong key, or a key without the scope
 ├── BudgetExceeded             a reservation would pass a limit
@@ -14,7 +15,9 @@ TetherError
 ├── TaskFailed                 result() of a task that did not succeed; carries .partial
 ├── WaitTimeout                wait() gave up before the task got there
 ├── StoreUnavailable           the store cannot be opened, read or written now
-│   └── StoreTooNew            the store was upgraded by a newer Tether
+│   ├── StoreTooNew            the store was upgraded by a newer Tether
+│   └── ServerUnavailable      the API cannot be reached, or is too busy to answer
+├── QueueUnavailable           the broker cannot be reached now; nothing fails, workers find the rows by themselves
 ├── WorkerError                a worker, zygote or gateway could not be started
 └── LinkError                  what an agent said to the supervisor was refused
     ├── AttemptEnding          the supervisor is ending this attempt; the agent should return
@@ -36,6 +39,9 @@ __all__ = [
     "LinkError",
     "NotAuthorised",
     "NotFound",
+    "QueueUnavailable",
+    "RevisionConflict",
+    "ServerUnavailable",
     "StoreTooNew",
     "StoreUnavailable",
     "TaskFailed",
@@ -111,6 +117,12 @@ class IdempotencyConflict(Conflict):
         self.key = key
         self.task_id = task_id
         super().__init__(f"idempotency_key: {key!r} already belongs to {task_id} with another content; use a new key")
+
+
+class RevisionConflict(Conflict):
+    """The task has another revision than the one in If-Match; read it again and decide anew."""
+
+    code = "revision_conflict"
 
 
 class LeaseLost(TetherError):
@@ -191,6 +203,22 @@ class StoreTooNew(StoreUnavailable):
     """The store's schema is newer than this release; upgrade Tether, or use another store."""
 
     code = "store_too_new"
+
+
+class ServerUnavailable(StoreUnavailable):
+    """The API cannot be reached, or does not answer in time; `status` is its HTTP status, None without an answer."""
+
+    code = "server_unavailable"
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class QueueUnavailable(TetherError):
+    """The broker cannot be reached now; tasks are kept in the store, and workers look there by themselves."""
+
+    code = "queue_unavailable"
 
 
 class WorkerError(TetherError):
