@@ -256,6 +256,28 @@ def _schema(value: Any) -> dict[str, Any] | None:
     return _json(dict(cast("Mapping[str, Any]", value)), "result_schema")
 
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+_RESERVED = re.compile(
+    r"(?i)(?:TETHER_|LD_|PYTHON|OPENAI_|ANTHROPIC_|(?:HTTPS?|NO|ALL)_PROXY\Z|(?:PATH|HOME|LANG|TZ|SHELL|IFS|ENV)\Z)"
+)
+_MOST_SECRETS = 50
+_SHORTEST_SECRET = 6
+
+
+def _secrets(value: Any) -> dict[str, str]:
+    given = _string_map(value, "secrets") if not isinstance(value, Mapping) else dict(cast("Mapping[Any, Any]", value))
+    if len(given) > _MOST_SECRETS:
+        raise ValidationError("secrets", f"has {len(given)} entries", f"at most {_MOST_SECRETS} are taken")
+    for name, secret in given.items():
+        if not isinstance(name, str) or not _VARIABLE.match(name) or _RESERVED.match(name):
+            raise ValidationError(
+                "secrets", f"{name!r} cannot be used as a variable", "use letters, digits and _, no reserved name"
+            )
+        if len(_text(secret, f"secrets.{name}", most=16_000)) < _SHORTEST_SECRET:
+            raise ValidationError(f"secrets.{name}", "is too short to be masked", f"use at least {_SHORTEST_SECRET} characters")
+    return given
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A goal for an agent, with its budget and timeouts; immutable and checked when made.
@@ -264,7 +286,8 @@ class Task:
     on_budget_exceeded: "checkpoint_and_pause" | "wrap_up" | "terminate". input: any JSON. files: {name in workspace: local path}.
     result_schema: a JSON Schema or a pydantic model class. priority: higher first. start_at: datetime with a zone, or None.
     max_attempts: attempts that may fail before the task does. prohibited: tools and hosts the agent must not use.
-    model: overrides the agent's configured model. Raises ValidationError naming the field.
+    model: overrides the agent's configured model. secrets: {variable of the attempt's environment: value}; write-only: stored
+    encrypted, shown nowhere, erased when the task ends. Raises ValidationError naming the field.
     """
 
     goal: str
@@ -287,6 +310,7 @@ class Task:
     webhook_url: str | None = None
     prohibited: tuple[str, ...] | list[str] = ()
     model: str | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -304,6 +328,7 @@ class Task:
         put(self, "tags", _strings(self.tags, "tags"))
         put(self, "prohibited", _strings(self.prohibited, "prohibited"))
         put(self, "result_schema", _schema(self.result_schema))
+        put(self, "secrets", _secrets(self.secrets))
         if self.start_at is not None and (not isinstance(self.start_at, datetime) or self.start_at.tzinfo is None):
             raise ValidationError("start_at", "has no time zone", "use datetime(…, tzinfo=UTC)")
 
@@ -324,9 +349,11 @@ class Task:
             raise ValidationError("max_attempts", f"{attempts} is out of range", "use 1 to 100")
 
     def document(self) -> dict[str, Any]:
-        """The task as it is sent over REST; `of` takes it back."""
+        """The task as it is sent over REST, without its secrets; `of` takes it back."""
         out: dict[str, Any] = {}
         for f in fields(self):
+            if f.name == "secrets":
+                continue
             value = getattr(self, f.name)
             if isinstance(value, Budget | Timeouts):
                 value = value.document()
