@@ -35,11 +35,21 @@ def python(code: str, *options: str) -> str:
     return done.stdout
 
 
+def loaded_by(code: str) -> set[str]:
+    """Names of the modules a fresh interpreter has after running `code`."""
+    return set(python(f"{code}; import sys; print(*sys.modules)").split())
+
+
 def test_import_tether_is_light() -> None:
     """`import tether` and making a task load no database, web, model or validation library."""
-    code = "import sys, tether; tether.AutoGPTTask(goal='x'); print(*sys.modules)"
-    loaded = set(python(code).split())
-    assert not loaded & set(HEAVY)
+    assert not loaded_by("import tether; tether.AutoGPTTask(goal='x')") & set(HEAVY)
+
+
+@pytest.mark.parametrize("module", ["worker.supervisor", "gateway.app", "client", "cli.app", "store"])
+def test_no_agent_code_outside_of_attempts(module: str) -> None:
+    """Supervisor, gateway, client, command line and store never load an agent's libraries, loop or tools."""
+    agent_code = {"pydantic_ai", "openai", "anthropic", "trafilatura", "tether.agent.loop", "tether.agent.tools"}
+    assert not loaded_by(f"import tether.{module}") & agent_code
 
 
 def test_every_public_name_is_there() -> None:
