@@ -49,7 +49,9 @@ class Attempt:
 
     def openai(self, **more: Any) -> openai.OpenAI:
         """An official client, as the environment of the attempt would make it."""
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.token, **more)
+        client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.token, **more)
+        self.rig.clients.append(client)
+        return client
 
     def async_openai(self, **more: Any) -> openai.AsyncOpenAI:
         """The same, asynchronous."""
@@ -89,6 +91,7 @@ class Rig:
         self.database = create_engine(self.url)
         self.configure = {"op": "configure", "store_url": self.url, "limits": {}, **configure}
         self.told: list[dict[str, Any]] = []
+        self.clients: list[openai.OpenAI] = []
         self.process: subprocess.Popen[bytes] | None = None
         self._worker = f"worker-{os.getpid()}-{folder.name}"
         facts = {"host": "h", "boot_id": "b", "pid": os.getpid(), "start_time": 1, "slots": 9, "agents": ("mine",)}
@@ -96,6 +99,8 @@ class Rig:
 
     def start(self, wait: bool = True) -> None:
         """Start the gateway and wait until it is ready."""
+        if self.process is not None:
+            self.channel.close()
         self.channel, theirs = packets.pair()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tether.gateway", str(theirs.fileno())], pass_fds=(theirs.fileno(),)
@@ -107,6 +112,8 @@ class Rig:
 
     def stop(self) -> None:
         """End the gateway as a supervisor's end would."""
+        for client in self.clients:
+            client.close()
         if self.process is not None:
             self.channel.close()
             try:

@@ -218,7 +218,8 @@ def test_busy_servers_are_tried_again(rig: Rig, models: ScriptedModels) -> None:
     ended = attempt.settled(3)
     assert [(e["status"], e["settled"], e["nanousd"]) for e in ended] == [(429, "refund", 0)] * 2 + [(200, "usage", COST)]
     assert attempt.usage["llm_calls"] == len(ledger_of(models, attempt)) == 3
-    assert [p["on"] for p in rig.told if p["op"] == "waiting" and p["key"] == attempt.key][:2] == [True, False]
+    for on in (True, False):
+        assert rig.wait_told(lambda p, on=on: p["op"] == "waiting" and p["key"] == attempt.key and p["on"] is on)
     with pytest.raises(openai.InternalServerError) as caught:
         chat(attempt, "BUSY")
     assert caught.value.response.headers["x-should-retry"] == "false"

@@ -12,13 +12,15 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import openai
 import pytest
 
 from rig import Rig, eventually, listener, running
 from test_calls import chat, ledger_of, post
 from tether.testing import ScriptedModels
+
+GO = b'{"model": "m", "messages": [{"role": "user", "content": "go"}]}'
 
 
 def test_revoking_ends_connections_and_pays_what_is_under_way(rig: Rig, models: ScriptedModels) -> None:
@@ -50,12 +52,12 @@ def test_operators_can_stop_calls(rig: Rig) -> None:
     """A hold on calls refuses them within a moment, for one attempt or for all, and its release lets them go on."""
     mine, other = rig.attempt(), rig.attempt()
     rig.send({"op": "hold", "holds": [{"keys": [mine.key], "note": "too dear"}]})
-    eventually(lambda: post(mine, "/v1/chat/completions", b'{"model": "m", "messages": []}')[0] == 402)
+    eventually(lambda: post(mine, "/v1/chat/completions", GO)[0] == 402)
     with pytest.raises(openai.APIStatusError, match="too dear"):
         chat(mine)
     chat(other)
     rig.send({"op": "hold", "holds": []})
-    eventually(lambda: post(mine, "/v1/chat/completions", b'{"model": "m", "messages": []}')[0] == 200)
+    eventually(lambda: post(mine, "/v1/chat/completions", GO)[0] == 200)
 
 
 def test_a_command_speaks_to_the_supervisor(rig: Rig) -> None:

@@ -120,6 +120,7 @@ class Gateway:
 def main(fd: int) -> int:
     """Run on the channel `fd`; 0 when the supervisor ended it, 1 when it could not start."""
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # keys are in this memory; same-uid processes must not read it
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # it would print requests of agents, and they may hold anything
     sock = socket.socket(fileno=fd)
     os.set_inheritable(fd, False)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from tether.errors import StoreUnavailable
 from tether.store.rows import Append, Refused, Reserve, Reserved, Settle, Settled
@@ -19,7 +20,7 @@ from tether.store.store import Store
 
 __all__ = ["Ledger"]
 
-_T = TypeVar("_T")
+log = logging.getLogger("tether.gateway")
 _MOST_IN_BATCH = 256
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
 
@@ -103,10 +104,10 @@ class Ledger:
                 return False
             self._answer([(future, error) for _, future in work])
         except Exception as error:  # whatever it is, it belongs to one caller and must not stop the thread
-            if len(work) == 1:
-                self._answer([(work[0][1], error)])
-            else:
+            if len(work) > 1:
                 return all([self._attempt(write, [one], keep=keep) for one in work])
+            log.error("%s could not be written: %s", type(work[0][0]).__name__, error)
+            self._answer([(work[0][1], StoreUnavailable(f"{type(error).__name__}: {error}"))])
         return True
 
     def _answer(self, results: Sequence[tuple[asyncio.Future[Any] | None, Any]]) -> None:
