@@ -9,6 +9,7 @@ from tether.lifecycle import Change, Reason, State
 from tether.messages import brief
 from tether.store.moves import move
 from tether.store.payloads import pack, plain
+from tether.store.prepared import Prepared
 from tether.store.rows import NewApproval
 from tether.store.tables import approvals
 from tether.store.taskrow import TaskRow
@@ -17,8 +18,8 @@ from tether.task import ApprovalKind
 
 __all__ = ["ask", "escalate", "fail", "pause"]
 
-_insert = insert(approvals)
-_supersede = (
+_insert = Prepared(insert(approvals))
+_supersede = Prepared(
     update(approvals)
     .where(approvals.c.task_id == bindparam("b_task"), approvals.c.state == "open")
     .values(state="expired", decided_at_ms=bindparam("b_now"))

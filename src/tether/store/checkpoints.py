@@ -10,6 +10,7 @@ from tether.deltas import apply_delta
 from tether.errors import Conflict, ValidationError
 from tether.events import NewEvent
 from tether.store.payloads import pack, unpack
+from tether.store.prepared import Prepared
 from tether.store.reading import Reading
 from tether.store.rows import Checkpoint, NewCheckpoint
 from tether.store.tables import checkpoints
@@ -19,8 +20,10 @@ from tether.store.writing import Writing
 __all__ = ["CHAIN", "must_fold", "read", "save"]
 
 CHAIN = 20  # deltas after which a whole state is written, so that resuming reads a bounded number of rows
-_insert = insert(checkpoints)
-_forget = delete(checkpoints).where(checkpoints.c.task_id == bindparam("b_task"), checkpoints.c.number < bindparam("b_number"))
+_insert = Prepared(insert(checkpoints))
+_forget = Prepared(
+    delete(checkpoints).where(checkpoints.c.task_id == bindparam("b_task"), checkpoints.c.number < bindparam("b_number"))
+)
 
 
 def must_fold(row: TaskRow, new: NewCheckpoint) -> bool:

@@ -13,6 +13,7 @@ from tether.store import checkpoints
 from tether.store.documents import approval_of, read_counters, read_payloads
 from tether.store.moves import move
 from tether.store.payloads import unpack
+from tether.store.prepared import Prepared
 from tether.store.reading import Reading
 from tether.store.rows import Checkpoint, Claim, ToolRecord
 from tether.store.tables import approvals, attempts, budgets, events, holds, tasks, workers
@@ -22,8 +23,10 @@ from tether.task import Approval, Task
 
 __all__ = ["claim", "promote", "worth_claiming"]
 
-_insert_attempt = insert(attempts)
-_open_budget = update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(open=1, lease_token=bindparam("b_lease"))
+_insert_attempt = Prepared(insert(attempts))
+_open_budget = Prepared(
+    update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(open=1, lease_token=bindparam("b_lease"))
+)
 _PROMOTED_AT_ONCE = 500
 _TOOLS_READ = 2000
 # Written out, because a partial index is only used where its condition is seen in the statement.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -12,13 +12,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from tether.errors import ConfigurationError, StoreUnavailable
 from tether.store.dialect import Dialect
 from tether.store.postgres import Postgres
-from tether.store.reading import Reading
+from tether.store.reading import DriverError, Reading
 from tether.store.sqlite import SQLite
 from tether.store.writing import Writing
 
 __all__ = ["Database", "dialect_of"]
 
 T = TypeVar("T")
+_Failure: TypeAlias = DBAPIError | DriverError
 _TRIES = 3
 
 
@@ -31,7 +32,7 @@ class Database:
     def write(self, work: Callable[[Writing], T]) -> T:
         """The result of `work` after its commit. Raises StoreUnavailable."""
 
-        def attempt() -> tuple[T | None, DBAPIError | None, bool]:
+        def attempt() -> tuple[T | None, _Failure | None, bool]:
             transaction: Writing | None = None
             try:
                 with self.dialect.writer() as connection:
@@ -39,7 +40,7 @@ class Database:
                     result = work(transaction)
                     transaction.flush()
                 return result, None, False
-            except DBAPIError as error:
+            except (DBAPIError, DriverError) as error:
                 return None, error, self._may_repeat(error, transaction)
 
         return self._tried(attempt)
@@ -47,16 +48,16 @@ class Database:
     def read(self, work: Callable[[Reading], T]) -> T:
         """The result of `work` on one snapshot. Raises StoreUnavailable."""
 
-        def attempt() -> tuple[T | None, DBAPIError | None, bool]:
+        def attempt() -> tuple[T | None, _Failure | None, bool]:
             try:
                 with self.dialect.reader() as connection:
                     return work(Reading(connection, self.dialect)), None, False
-            except DBAPIError as error:
-                return None, error, error.connection_invalidated
+            except (DBAPIError, DriverError) as error:
+                return None, error, _lost(error)
 
         return self._tried(attempt)
 
-    def _tried(self, attempt: Callable[[], tuple[Any, DBAPIError | None, bool]]) -> Any:
+    def _tried(self, attempt: Callable[[], tuple[Any, _Failure | None, bool]]) -> Any:
         for left in reversed(range(_TRIES)):
             try:
                 result, error, again = attempt()
@@ -68,13 +69,17 @@ class Database:
                 raise self._explained(error) from error
         raise AssertionError("unreachable")
 
-    def _may_repeat(self, error: DBAPIError, transaction: Writing | None) -> bool:
-        if error.connection_invalidated:
+    def _may_repeat(self, error: _Failure, transaction: Writing | None) -> bool:
+        if _lost(error):
             return transaction is None or transaction.executed == 0
         return error.orig is not None and self.dialect.may_repeat(error.orig)
 
-    def _explained(self, error: DBAPIError) -> Exception:
+    def _explained(self, error: _Failure) -> Exception:
         return (self.dialect.explain(error.orig) if error.orig is not None else None) or error
+
+
+def _lost(error: _Failure) -> bool:
+    return error.lost if isinstance(error, DriverError) else error.connection_invalidated
 
 
 def dialect_of(url: str) -> Dialect:

@@ -13,6 +13,7 @@ from tether.store import asking
 from tether.store.documents import approval_of, read_counters
 from tether.store.limits import LIMITS
 from tether.store.payloads import pack, plain
+from tether.store.prepared import Prepared
 from tether.store.rows import Counters
 from tether.store.tables import approvals
 from tether.store.taskrow import TaskRow
@@ -24,7 +25,7 @@ from tether.task import Answer, Approval, ApprovalKind
 __all__ = ["decide"]
 
 _OUTCOMES = {"approve": "approved", "reject": "rejected", "edit": "answered", "answer": "answered"}
-_close = (
+_close = Prepared(
     update(approvals)
     .where(approvals.c.id == bindparam("b_id"), approvals.c.state == "open")
     .values(

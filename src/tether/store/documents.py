@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Executable, Row, select
+from sqlalchemy import Executable, Row, bindparam, select
 
 from tether.store.dialect import Dialect
 from tether.store.payloads import pack, unpack
+from tether.store.prepared import Prepared
 from tether.store.reading import Reading
 from tether.store.rows import Counters
 from tether.store.tables import budgets, payloads
@@ -23,16 +23,18 @@ __all__ = ["COUNTERS", "approval_of", "counters_of", "limits_text", "put_payload
 COUNTERS = tuple(budgets.c[name] for name in Counters.__dataclass_fields__)
 
 
-@lru_cache(maxsize=8)
-def _upsert_payload(dialect: Dialect) -> Executable:
-    statement = dialect.upsert(payloads)
+def _upsert(dialect: Dialect) -> Executable:
+    statement = dialect.upsert(payloads).values(task_id=bindparam("b_task"), name=bindparam("b_name"), data=bindparam("b_data"))
     return statement.on_conflict_do_update(index_elements=["task_id", "name"], set_={"data": statement.excluded.data})
+
+
+_upsert_payload = Prepared(_upsert)
 
 
 def put_payload(tx: Writing, task_id: str, name: str, value: Any) -> int:
     """Store one document of a task, replacing an older one; returns its stored size in bytes."""
     data = pack(value)
-    tx.put(_upsert_payload(tx.dialect), {"task_id": task_id, "name": name, "data": data})
+    tx.put(_upsert_payload, {"b_task": task_id, "b_name": name, "b_data": data})
     return len(data)
 
 

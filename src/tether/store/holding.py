@@ -7,6 +7,7 @@ from sqlalchemy import delete, insert, select
 from tether.errors import NotFound, ValidationError
 from tether.store.ids import new_id
 from tether.store.payloads import plain
+from tether.store.prepared import Prepared
 from tether.store.reading import Reading
 from tether.store.rows import Hold
 from tether.store.tables import holds
@@ -14,7 +15,7 @@ from tether.store.writing import Writing
 
 __all__ = ["all_holds", "hold", "release"]
 
-_insert_hold = insert(holds)
+_insert_hold = Prepared(insert(holds))
 _STOPS = ("claims", "calls")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Executable, bindparam, update
@@ -17,6 +16,7 @@ from tether.store import asking, checkpoints, moves
 from tether.store.dialect import Dialect
 from tether.store.documents import put_payload
 from tether.store.payloads import plain
+from tether.store.prepared import Prepared
 from tether.store.rows import UNSET, Append, Ending, Entry, NewArtifact, Park, Started, Written
 from tether.store.tables import artifacts, attempts, budgets
 from tether.store.taskrow import TaskRow
@@ -25,23 +25,25 @@ from tether.store.writing import Writing
 
 __all__ = ["append", "write"]
 
-_start_attempt = (
+_start_attempt = Prepared(
     update(attempts)
     .where(attempts.c.task_id == bindparam("b_task"), attempts.c.number == bindparam("b_number"))
     .values(isolation=bindparam("b_isolation"), agent_version=bindparam("b_version"))
 )
-_add_active = (
+_add_active = Prepared(
     update(attempts)
     .where(attempts.c.task_id == bindparam("b_task"), attempts.c.number == bindparam("b_number"))
     .values(active_ms=attempts.c.active_ms + bindparam("b_ms"))
 )
-_add_counts = (
+_add_counts = Prepared(
     update(budgets)
     .where(budgets.c.task_id == bindparam("b_task"))
     .values(steps=budgets.c.steps + bindparam("b_steps"), tool_calls=budgets.c.tool_calls + bindparam("b_tools"))
 )
-_set_counting = update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(web_counting=bindparam("b_counting"))
-_set_open = update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(open=bindparam("b_open"))
+_set_counting = Prepared(
+    update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(web_counting=bindparam("b_counting"))
+)
+_set_open = Prepared(update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(open=bindparam("b_open")))
 
 
 def write(tx: Writing, entries: Sequence[Entry]) -> list[Written]:
@@ -127,12 +129,14 @@ def _keep(tx: Writing, row: TaskRow, entry: Entry) -> None:
         _keep_artifact(tx, row, artifact, entry.attempt)
 
 
-@lru_cache(maxsize=8)
-def _upsert_artifact(dialect: Dialect) -> Executable:
-    statement = dialect.upsert(artifacts)
+def _upsert(dialect: Dialect) -> Executable:
+    statement = dialect.upsert(artifacts).values({column.name: bindparam(f"b_{column.name}") for column in artifacts.c})
     columns = ("attempt", "size_bytes", "sha256", "url", "content_type", "created_at_ms")
     new = {name: statement.excluded[name] for name in columns}
     return statement.on_conflict_do_update(index_elements=["task_id", "name"], set_=new)
+
+
+_upsert_artifact = Prepared(_upsert)
 
 
 def _keep_artifact(tx: Writing, row: TaskRow, artifact: NewArtifact, attempt: int) -> None:
@@ -146,7 +150,7 @@ def _keep_artifact(tx: Writing, row: TaskRow, artifact: NewArtifact, attempt: in
         "content_type": artifact.content_type,
         "created_at_ms": tx.now_ms,
     }
-    tx.put(_upsert_artifact(tx.dialect), values)
+    tx.put(_upsert_artifact, {f"b_{name}": value for name, value in values.items()})
     data = {"name": artifact.name, "bytes": artifact.size_bytes, "sha256": artifact.sha256}
     tx.note(row, NewEvent(type="artifact_saved", attempt=attempt, data=data))
 

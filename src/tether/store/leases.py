@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, literal_column, select, update
 
 from tether.errors import Conflict
 from tether.store.claiming import promote
 from tether.store.documents import read_counters
 from tether.store.payloads import plain
+from tether.store.prepared import Prepared
 from tether.store.reading import Reading
 from tether.store.rows import Beat, Intent, NewWorker, WorkerRow
 from tether.store.tables import budgets, tasks, workers
@@ -21,8 +22,8 @@ from tether.store.writing import Writing
 __all__ = ["announced", "beat", "intents", "leases", "register", "retire", "take_wakes", "workers_known"]
 
 _WORKING = ("live", "draining")
-_insert_worker = insert(workers)
-_announced = update(tasks).where(tasks.c.id == bindparam("b_id")).values(wake=0)
+_insert_worker = Prepared(insert(workers))
+_announced = Prepared(update(tasks).where(tasks.c.id == bindparam("b_id")).values(wake=0))
 
 
 def register(tx: Writing, new: NewWorker, lease_s: float) -> Beat:
@@ -136,7 +137,9 @@ def _worker(row: Row[Any], now_ms: int) -> WorkerRow:
 def take_wakes(tx: Writing, limit: int) -> list[tuple[str, str]]:
     """Queued tasks that may start and were not announced yet."""
     promote(tx)
-    query = select(tasks.c.id, tasks.c.agent).where(tasks.c.wake == 1, tasks.c.state == "queued", tasks.c.ready_ms.is_(None))
+    query = select(tasks.c.id, tasks.c.agent).where(
+        literal_column("tasks.wake = 1"), tasks.c.state == "queued", tasks.c.ready_ms.is_(None)
+    )
     return [(row.id, row.agent) for row in tx.all(query.order_by(tasks.c.id).limit(limit))]
 
 

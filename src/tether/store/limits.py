@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, update
 
 from tether.events import NewEvent
+from tether.store.prepared import Prepared
 from tether.store.rows import Counters
 from tether.store.tables import budgets
 from tether.store.taskrow import TaskRow
@@ -16,7 +17,7 @@ from tether.task import usd_from_nano
 __all__ = ["LIMITS", "Limit", "passed", "still_warned", "warn"]
 
 _WARN_PERCENT = 80
-_add_warned = (
+_add_warned = Prepared(
     update(budgets)
     .where(budgets.c.task_id == bindparam("b_task"))
     .values(warned=budgets.c.warned.bitwise_or(bindparam("b_bits", type_=budgets.c.warned.type)))

@@ -8,25 +8,26 @@ from tether.events import NewEvent
 from tether.lifecycle import FINAL, Change, Reason, State, apply
 from tether.messages import brief
 from tether.store.payloads import plain
+from tether.store.prepared import Prepared
 from tether.store.tables import approvals, attempts, budgets
 from tether.store.taskrow import TaskRow
 from tether.store.writing import Writing
 
 __all__ = ["cancel", "close_attempt", "free_lease", "move", "requeue", "set_timers"]
 
-_close_approvals = (
+_close_approvals = Prepared(
     update(approvals)
     .where(approvals.c.task_id == bindparam("b_task"), approvals.c.state == "open")
     .values(state="expired", decided_at_ms=bindparam("b_now"))
 )
-_close_attempt = (
+_close_attempt = Prepared(
     update(attempts)
     .where(attempts.c.task_id == bindparam("b_task"), attempts.c.number == bindparam("b_number"))
     .values(
         state=bindparam("b_state"), reason=bindparam("b_reason"), message=bindparam("b_message"), ended_at_ms=bindparam("b_now")
     )
 )
-_close_budget = update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(open=0, lease_token=None)
+_close_budget = Prepared(update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(open=0, lease_token=None))
 
 
 def move(

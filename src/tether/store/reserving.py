@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, case, insert,
 from tether.store.documents import COUNTERS, counters_of
 from tether.store.limits import LIMITS, Limit, passed, warn
 from tether.store.payloads import plain
+from tether.store.prepared import Prepared
 from tether.store.rows import Refused, Reserve, Reserved
 from tether.store.tables import budgets, calls
 from tether.store.writing import Writing
@@ -17,7 +18,7 @@ from tether.store.writing import Writing
 __all__ = ["reserve"]
 
 _COUNTED = {"llm": "llm_calls", "web": "web_requests", "tool": "tool_calls", "step": "steps"}
-_insert_call = insert(calls)
+_insert_call = Prepared(insert(calls))
 
 
 def _given(name: str) -> ColumnElement[int]:
@@ -36,16 +37,20 @@ def _fits(limit: Limit) -> ColumnElement[bool]:
 
 _mine = and_(budgets.c.task_id == bindparam("b_task"), budgets.c.lease_token == bindparam("b_lease"), budgets.c.open == 1)
 _answer = (*COUNTERS, budgets.c.warned)
-_take = (
+_take = Prepared(
     update(budgets)
     .where(_mine, *map(_fits, LIMITS))
     .values({limit.held or limit.used: budgets.c[limit.held or limit.used] + _given(limit.used) for limit in LIMITS})
     .returning(*_answer)
 )
-_charge = update(budgets).where(_mine).values(nanousd=budgets.c.nanousd + _given("nanousd")).returning(*_answer)
-_look = select(
-    *COUNTERS, budgets.c.lease_token, budgets.c.open, *(budgets.c[limit.kept] for limit in LIMITS if limit.kept)
-).where(budgets.c.task_id == bindparam("b_task"))
+_charge = Prepared(update(budgets).where(_mine).values(nanousd=budgets.c.nanousd + _given("nanousd")).returning(*_answer))
+_known_calls = select(calls.c.task_id, calls.c.call_id, calls.c.lease_token, calls.c.state)
+_known_call = Prepared(_known_calls.where(calls.c.task_id == bindparam("b_task"), calls.c.call_id == bindparam("b_call")))
+_look = Prepared(
+    select(*COUNTERS, budgets.c.lease_token, budgets.c.open, *(budgets.c[limit.kept] for limit in LIMITS if limit.kept)).where(
+        budgets.c.task_id == bindparam("b_task")
+    )
+)
 
 
 def reserve(tx: Writing, items: Sequence[Reserve]) -> list[Reserved | Refused]:
@@ -60,7 +65,10 @@ def _known(tx: Writing, items: Sequence[Reserve]) -> dict[tuple[str, str], tuple
     asked = [item for item in items if item.call_id]
     if not asked:
         return {}
-    query = select(calls.c.task_id, calls.c.call_id, calls.c.lease_token, calls.c.state).where(
+    if len(asked) == 1:
+        rows = tx.all(_known_call, {"b_task": asked[0].task_id, "b_call": asked[0].call_id})
+        return {(row.task_id, row.call_id): (row.lease_token, row.state) for row in rows}
+    query = _known_calls.where(
         calls.c.task_id.in_(sorted({item.task_id for item in asked})), calls.c.call_id.in_([item.call_id for item in asked])
     )
     return {(row.task_id, row.call_id): (row.lease_token, row.state) for row in tx.all(query)}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Row, and_, bindparam, func, or_, select, update
+from sqlalchemy import BigInteger, Row, and_, bindparam, func, literal_column, or_, select, update
 
 from tether.events import NewEvent
 from tether.store.documents import COUNTERS, counters_of
 from tether.store.limits import passed, warn
 from tether.store.payloads import plain
+from tether.store.prepared import Prepared
 from tether.store.rows import Settle, Settled
 from tether.store.tables import budgets, calls, tasks
 from tether.store.writing import Writing
@@ -24,7 +25,7 @@ def _given(name: str) -> Any:
     return bindparam(f"b_{name}", type_=BigInteger)
 
 
-_end_call = (
+_end_call = Prepared(
     update(calls)
     .where(calls.c.task_id == bindparam("b_task"), calls.c.call_id == bindparam("b_call"), calls.c.state == "held")
     .values(
@@ -40,7 +41,7 @@ _end_call = (
     )
     .returning(calls.c.kind, calls.c.hold_nanousd, calls.c.hold_tokens, calls.c.nanousd)
 )
-_move_money = (
+_move_money = Prepared(
     update(budgets)
     .where(budgets.c.task_id == bindparam("b_task"))
     .values(
@@ -119,7 +120,7 @@ def settle_orphans(tx: Writing, lease_tokens: Sequence[str], older_than_s: float
     query = (
         select(calls.c.task_id, calls.c.call_id, calls.c.kind, calls.c.name, calls.c.attempt, calls.c.step, calls.c.hold_nanousd)
         .join(tasks, tasks.c.id == calls.c.task_id)
-        .where(calls.c.state == "held", of_leases if older_than_s is None else or_(of_leases, abandoned))
+        .where(literal_column("calls.state = 'held'"), of_leases if older_than_s is None else or_(of_leases, abandoned))
         .order_by(calls.c.task_id)
         .limit(limit)
     )

@@ -125,6 +125,7 @@ def _engine(path: Path) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": _BUSY_S, "isolation_level": None, "check_same_thread": False},
+        paramstyle="named",
         pool_size=4,
         max_overflow=28,
         pool_timeout=_BUSY_S,

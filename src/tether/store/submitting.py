@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Executable, Insert, insert, select
+from sqlalchemy import Executable, bindparam, insert, select
 
 from tether.errors import IdempotencyConflict
 from tether.events import NewEvent
 from tether.lifecycle import State
+from tether.store.dialect import Dialect
 from tether.store.documents import limits_text, put_payload
 from tether.store.ids import new_ids
 from tether.store.moves import set_timers
+from tether.store.prepared import Prepared
 from tether.store.rows import NewTask
 from tether.store.tables import budgets, tags, tasks
 from tether.store.taskrow import TaskRow
@@ -24,8 +25,8 @@ from tether.task import Budget
 
 __all__ = ["submit"]
 
-_insert_budget = insert(budgets)
-_insert_tag = insert(tags)
+_insert_budget = Prepared(insert(budgets))
+_insert_tag = Prepared(insert(tags))
 _KEPT_SHARE = 20  # wrap_up keeps a twentieth of the money and tokens for its last call
 
 
@@ -94,12 +95,15 @@ def _digest(new: NewTask) -> str:
 _COLUMNS = tuple(column.name for column in tasks.c)
 
 
-@lru_cache(maxsize=8)
-def _insert_once(dialect: Any) -> Executable:
-    return dialect.upsert(tasks).on_conflict_do_nothing().returning(tasks.c.id)
+def _once(dialect: Dialect) -> Executable:
+    values = {name: bindparam(f"b_{name}") for name in _COLUMNS}
+    return dialect.upsert(tasks).values(values).on_conflict_do_nothing().returning(tasks.c.id)
 
 
-_insert_tasks: Insert = insert(tasks)
+_insert_once = Prepared(_once)
+
+
+_insert_tasks = Prepared(insert(tasks))
 
 
 def _insert_task(tx: Writing, row: TaskRow) -> str:
@@ -108,7 +112,7 @@ def _insert_task(tx: Writing, row: TaskRow) -> str:
     if row.idempotency_key is None:
         tx.put(_insert_tasks, values)
         return row.id
-    if tx.one(_insert_once(tx.dialect), values) is not None:
+    if tx.one(_insert_once, {f"b_{name}": value for name, value in values.items()}) is not None:
         return row.id
     where = (tasks.c.tenant == row.tenant, tasks.c.idempotency_key == row.idempotency_key)
     before = tx.one(select(tasks.c.id, tasks.c.idempotency_hash).where(*where))

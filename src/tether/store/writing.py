@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Update, bindparam, insert, update
+from sqlalchemy import Connection, Executable, bindparam, insert, update
 
 from tether.events import NewEvent, redact
 from tether.store.dialect import Dialect
 from tether.store.payloads import pack
+from tether.store.prepared import Prepared
 from tether.store.reading import Reading
 from tether.store.tables import events, tasks
 from tether.store.taskrow import TaskRow, select_tasks
 
 __all__ = ["Mark", "Writing"]
 
-_insert_event = insert(events)
+_insert_event = Prepared(insert(events))
+_lock_one = Prepared(lambda dialect: dialect.locked(select_tasks().where(tasks.c.id == bindparam("b_id"))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class Mark:
     """How things stood before an entry, to undo it when it turns out to be unacceptable."""
 
     row: TaskRow
-    lengths: Mapping[Executable, int]
+    lengths: Mapping[Prepared, int]
 
 
 class Writing(Reading):
@@ -36,12 +38,15 @@ class Writing(Reading):
     def __init__(self, connection: Connection, dialect: Dialect) -> None:
         super().__init__(connection, dialect)
         self.rows: dict[str, TaskRow] = {}
-        self._pending: dict[Executable, list[dict[str, Any]]] = {}
+        self._pending: dict[Prepared, list[dict[str, Any]]] = {}
 
     def lock(self, task_ids: Iterable[str]) -> dict[str, TaskRow]:
         """The rows of these tasks (of those that exist), locked in ascending order of ids."""
         missing = sorted(set(task_ids) - self.rows.keys())
-        if missing:
+        if len(missing) == 1:
+            for row in self.all(_lock_one, {"b_id": missing[0]}):
+                self.rows[row[0]] = TaskRow.of(row)
+        elif missing:
             query = select_tasks().where(tasks.c.id.in_(missing)).order_by(tasks.c.id)
             for row in self.all(self.dialect.locked(query)):
                 self.rows[row[0]] = TaskRow.of(row)
@@ -51,7 +56,7 @@ class Writing(Reading):
         """One row, locked; None when there is no such task."""
         return self.lock([task_id]).get(task_id)
 
-    def put(self, statement: Executable, values: dict[str, Any]) -> None:
+    def put(self, statement: Prepared, values: dict[str, Any]) -> None:
         """Write this later, together with all other values for the same statement."""
         self._pending.setdefault(statement, []).append(values)
 
@@ -101,11 +106,18 @@ class Writing(Reading):
         pending, self._pending = self._pending, {}
         for statement, values in pending.items():
             if values:
-                self.connection.execute(statement, values)
-                self.executed += 1
+                self._send_all(statement, values)
+
+    def _send_all(self, statement: Prepared, values: list[dict[str, Any]]) -> None:
+        form = statement.form(self.dialect, values[0])
+        if len(values) == 1:
+            self._send(form, form.values(values[0]))
+        else:
+            self._send(form, [form.values(one) for one in values], many=True)
 
 
 @lru_cache(maxsize=512)
-def _update_task(names: tuple[str, ...]) -> Update:
+def _update_task(names: tuple[str, ...]) -> Prepared:
     """One statement per set of columns, so that its compiled form is found again."""
-    return update(tasks).where(tasks.c.id == bindparam("b_id")).values({name: bindparam(f"b_{name}") for name in names})
+    values = {name: bindparam(f"b_{name}") for name in names}
+    return Prepared(update(tasks).where(tasks.c.id == bindparam("b_id")).values(values))
