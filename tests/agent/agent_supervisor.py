@@ -61,7 +61,7 @@ class Supervisor:
         sock: socket.socket,
         *,
         workspace: Path | None = None,
-        tool: Callable[[str, Packet], Packet] | None = None,
+        tool: Callable[[str, Packet], Packet | None] | None = None,
         kill: Kill | None = None,
     ) -> None:
         self.task = task
@@ -137,11 +137,12 @@ class Supervisor:
         left = {"max_llm_calls": 50 - self.task.steps}
         return {"step": self.task.steps, "budget": left, "nudge": self.task.nudges.get(self.task.steps)}
 
-    def _on_tool(self, packet: Packet) -> Packet:
+    def _on_tool(self, packet: Packet) -> Packet | None:
         self.task.tools[packet["call_id"]] = {"outcome": "outcome_unknown", "result": None, "error": None}
         self.task.ran.append((packet["name"], packet["args"]))
         outcome = self._tool(packet["name"], packet["args"])
-        self.task.tools[packet["call_id"]] = outcome
+        if outcome is not None:  # None: it never ended
+            self.task.tools[packet["call_id"]] = outcome
         return outcome
 
     def _builtin_tool(self, name: str, args: Packet) -> Packet:

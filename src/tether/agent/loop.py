@@ -30,7 +30,7 @@ __all__ = ["Loop", "builtin", "warm"]
 
 _MOST_NUDGES = 2
 _END_WAIT_S = 60.0
-_FULL, _ROOM, _LESS_ROOM = 0.85, 0.5, 0.35
+_FULL, _ROOM, _LESS_ROOM = 0.85, 0.5, 0.2
 _MOST_DONE = 20
 
 
@@ -106,11 +106,11 @@ class Loop:
         """The model's answer, None when there is nothing in it; the memory is made to fit before."""
         room = self._settings.input_tokens
         if self._memory.tokens() > room * _FULL:
-            await self._shrink(int(room * _ROOM))
+            await self._shrink(_ROOM)
         try:
             response = await self._ask()
         except WindowFull:
-            await self._shrink(int(room * _LESS_ROOM))
+            await self._shrink(_LESS_ROOM)
             try:
                 response = await self._ask()
             except WindowFull as error:
@@ -131,12 +131,12 @@ class Loop:
             await self._link.wait_for_end(_END_WAIT_S)
             raise AgentFailed("upstream_error", "a call was refused for the budget, and nothing followed") from None
 
-    async def _shrink(self, most_tokens: int) -> None:
+    async def _shrink(self, share: float) -> None:
         before = self._memory.tokens()
-        fits = self._memory.shrink(most_tokens)
+        fits = self._memory.shrink(self._settings.input_tokens, share)
         after = self._memory.tokens()
         await self._link.memory_trimmed(before, after, "trim")
-        if not fits and after > self._settings.input_tokens:
+        if not fits:
             message = (
                 f"goal and instructions alone need about {after:,} of {self._settings.window:,} tokens of the model's window"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,9 +26,9 @@ from tether.agent.prompts import EARLIER_STEPS
 __all__ = ["Memory"]
 
 VERSION = 1
-_CHARS_PER_TOKEN = 3.5
+_BYTES_PER_TOKEN = 3.5
+_LEAST_BYTES_PER_TOKEN = 1.0
 _PART_BYTES = 24  # what a message costs beside its text
-_MOST_DIGEST = 40
 _OLD_RESULT = 400
 _LEAST_RESULT = 160
 
@@ -45,6 +45,7 @@ class Memory:
         self.digest: list[str] = []
         self.messages: list[ModelMessage] = []
         self._fixed_bytes = fixed_chars
+        self._bytes_per_token = _BYTES_PER_TOKEN
         self._saved = 0
         self._rewritten = True
         self._counted_tokens = 0
@@ -75,10 +76,13 @@ class Memory:
 
     def add(self, message: ModelMessage) -> None:
         """Append a message; a response brings the true size of what was asked."""
-        self.messages.append(message)
         if isinstance(message, ModelResponse) and message.usage.input_tokens:
+            asked = self._fixed_bytes + sum(_size(earlier) for earlier in self.request())
+            # Never more than 3.5: what was dense may be followed by what is denser, and too small a guess fills the window.
+            self._bytes_per_token = min(_BYTES_PER_TOKEN, max(_LEAST_BYTES_PER_TOKEN, asked / message.usage.input_tokens))
             self._counted_tokens = message.usage.input_tokens + message.usage.output_tokens
-            self._counted_messages = len(self.messages)
+            self._counted_messages = len(self.messages) + 1
+        self.messages.append(message)
 
     def note(self, text: str) -> None:
         """Tell the model something with the next request."""
@@ -103,17 +107,24 @@ class Memory:
         """Estimated tokens of the next request: the provider's count of the last one, and 3.5 characters each for what is new."""
         if self._counted_tokens:
             new = sum(_size(message) for message in self.messages[self._counted_messages :])
-            return self._counted_tokens + int(new / _CHARS_PER_TOKEN)
+            return self._counted_tokens + int(new / self._bytes_per_token)
         everything = self._fixed_bytes + sum(_size(message) for message in self.request())
-        return int(everything / _CHARS_PER_TOKEN)
+        return int(everything / self._bytes_per_token)
 
-    def shrink(self, most_tokens: int) -> bool:
-        """Make the memory smaller until it is estimated to fit; false when it still does not. The goal and the last turn stay."""
+    def shrink(self, window_tokens: int, share: float) -> bool:
+        """Make the memory smaller until what can be dropped fills at most `share` of the room that goal and tools leave.
+
+        Returns false when even the goal and the last turn, shortened, are estimated not to fit the window.
+        """
         self._counted_tokens = 0
         self._rewritten = True
-        for step in (self._shorten_old_results, self._drop_oldest, self._shorten_last_results):
-            step(lambda: self.tokens() <= most_tokens)
-        return self.tokens() <= most_tokens
+        fixed = int((self._fixed_bytes + len(self.system.encode()) + len(self.goal.encode())) / self._bytes_per_token)
+        most = fixed + int(max(0, window_tokens - fixed) * share)
+        digest_bytes = int((most - fixed) * self._bytes_per_token / 4)
+        self._shorten_old_results(most)
+        self._drop_oldest(most, digest_bytes)
+        self._shorten_last_results(most)
+        return self.tokens() <= window_tokens
 
     def unsaved(self) -> tuple[list[Any], bool]:
         """New messages as JSON, and whether only a whole checkpoint will do because older ones changed."""
@@ -138,26 +149,26 @@ class Memory:
         """Where each turn (an answer and what followed it) begins."""
         return [i for i, message in enumerate(self.messages) if isinstance(message, ModelResponse)]
 
-    def _shorten_old_results(self, fits: Callable[[], bool]) -> None:
+    def _shorten_old_results(self, most: int) -> None:
         turns = self._turns()
         for i in range(turns[-2] if len(turns) > 2 else 0):
-            if fits():
+            if self.tokens() <= most:
                 return
             self.messages[i] = _shortened(self.messages[i], _OLD_RESULT)
 
-    def _drop_oldest(self, fits: Callable[[], bool]) -> None:
-        while not fits() and len(self._turns()) > 1:
+    def _drop_oldest(self, most: int, digest_bytes: int) -> None:
+        while self.tokens() > most and len(self._turns()) > 1:
             end = self._turns()[1]
             self.digest += _digest(self.messages[:end])
-            self.digest = self.digest[-_MOST_DIGEST:]
             self.messages = self.messages[end:]
+            while self.digest and sum(len(line.encode("utf-8", "replace")) for line in self.digest) > digest_bytes:
+                self.digest.pop(0)
 
-    def _shorten_last_results(self, fits: Callable[[], bool]) -> None:
+    def _shorten_last_results(self, most: int) -> None:
         longest = max((_size(message) for message in self.messages), default=0)
-        while not fits() and longest > _LEAST_RESULT:
-            longest //= 2
-            self.messages = [_shortened(message, max(longest, _LEAST_RESULT)) for message in self.messages]
-            self.digest = self.digest[-(len(self.digest) // 2) :] if len(self.digest) > 1 else []
+        while self.tokens() > most and longest > _LEAST_RESULT:
+            longest = max(longest // 2, _LEAST_RESULT)
+            self.messages = [_shortened(message, longest) for message in self.messages]
 
 
 def _dump(messages: Sequence[ModelMessage]) -> list[Any]:

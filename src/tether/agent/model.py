@@ -36,6 +36,7 @@ __all__ = ["AgentModel", "CallRefused", "Unreadable", "WindowFull"]
 #: No answer takes longer: the step's and the task's own limits end the attempt before.
 _TIMEOUT = httpx2.Timeout(7200, connect=30)
 _RECONNECT_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+_AGAIN_AFTER_CUT = 2
 _WINDOW_WORDS = re.compile(
     r"context[ _](length|size|window)|maximum context|prompt is too long|too many tokens|exceed_context", re.IGNORECASE
 )
@@ -66,16 +67,17 @@ class AgentModel:
 
     async def answer(self, messages: Sequence[ModelMessage]) -> ModelResponse:
         """The model's answer; raises WindowFull, CallRefused, Unreadable, or AgentFailed when it cannot be had."""
-        for wait_s in (*_RECONNECT_S, None):
+        tries = 0
+        while True:
             try:
                 return await model_request(
                     self._model, messages, model_settings=self._settings, model_request_parameters=self._asked
                 )
             except Exception as error:
-                if wait_s is None or not _worth_another(error):
+                if tries >= _tries(error):
                     raise _meaning(error) from error
-                await asyncio.sleep(wait_s)
-        raise AssertionError("unreachable")
+                await asyncio.sleep(_RECONNECT_S[tries])
+                tries += 1
 
     async def close(self) -> None:
         """Close the connections."""
@@ -118,11 +120,13 @@ def _request_settings(settings: LoopSettings) -> ModelSettings:
     return chosen
 
 
-def _worth_another(error: Exception) -> bool:
-    """Whether the gateway itself was not there, or says that trying again will help."""
+def _tries(error: Exception) -> int:
+    """How often a call is made again: while the gateway is not there, or says it will help; few times once it was sent."""
     if isinstance(error, ModelHTTPError):
-        return error.provider_retry_hint is True
-    return isinstance(error, ModelConnectionError)
+        return len(_RECONNECT_S) if error.provider_retry_hint is True else 0
+    if isinstance(error, ModelConnectionError):
+        return len(_RECONNECT_S) if error.phase in ("pool", "connect") else _AGAIN_AFTER_CUT
+    return 0
 
 
 def _meaning(error: Exception) -> Exception:
@@ -134,7 +138,8 @@ def _meaning(error: Exception) -> Exception:
         if error.status_code in (400, 413, 500) and _WINDOW_WORDS.search(str(error.body)):
             return WindowFull(_said(error))
         return AgentFailed("upstream_error", f"the model server answered HTTP {error.status_code}: {_said(error)}")
-    if isinstance(error, UnexpectedModelBehavior | LookupError | ValueError):
+    # A bare ModelAPIError is an answer that was no JSON: everything else has a class of its own.
+    if isinstance(error, UnexpectedModelBehavior | LookupError | ValueError) or type(error) is ModelAPIError:
         return Unreadable(str(error)[:500])
     if isinstance(error, ModelAPIError):
         return AgentFailed("upstream_error", f"the model cannot be reached: {_said(error)}")
