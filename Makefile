@@ -61,4 +61,4 @@ $(READY): requirements.lock pyproject.toml scripts/setup.sh
 	@scripts/setup.sh .venv
 
 $(READY_313): requirements.lock pyproject.toml scripts/setup.sh
-	@scripts/setup.sh .venv-3.13 "$$(scripts/python.sh python3.13)"
+	@scripts/setup.sh .venv-3.13 "$$(scripts/python.sh 3.13)"
