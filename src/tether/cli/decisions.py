@@ -152,11 +152,13 @@ def _number(option: str, name: str, text: str) -> float:
 
 
 def _done(inv: Invocation, task: TaskDocument) -> None:
-    from tether.cli.output import errors, print_json
+    from tether.cli.output import out, print_json, say
 
     if inv.as_json:
         print_json(task.document())
         return
     from tether.cli.task_view import badge
 
-    errors().print(badge(task), task.id)
+    out().print(badge(task), task.id)
+    if task.state == "queued" and not any(task.agent in row.agents for row in inv.client.workers()):
+        say(f"no worker serves the agent {task.agent!r} now; start one with `tether worker`", "yellow")

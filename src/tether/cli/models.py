@@ -10,7 +10,7 @@ import http.client
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from tether.errors import ConfigurationError, ValidationError
 if TYPE_CHECKING:
     from tether.config import Settings
 
-__all__ = ["HOSTED", "LOCAL", "Found", "Hosted", "Local", "NoModel", "choose", "environment", "find", "probe"]
+__all__ = ["HOSTED", "LOCAL", "Found", "Hosted", "Local", "NoModel", "choose", "environment", "probe"]
 
 PROBE_S = 0.6
 
@@ -103,7 +103,12 @@ class NoModel(ConfigurationError):
         super().__init__("models.default", "there is no model to ask", "set a key, start a local server, or configure one")
 
 
-def choose(settings: Settings, wanted: str | None, variables: Mapping[str, str] | None = None) -> Found | None:
+def choose(
+    settings: Settings,
+    wanted: str | None,
+    variables: Mapping[str, str] | None = None,
+    servers: Sequence[Local] = LOCAL,
+) -> Found | None:
     """The model that `--model wanted` (or none) leads to, or None when the configuration already has it.
 
     Raises NoModel when there is nothing to ask, ValidationError when `wanted` cannot be had.
@@ -116,18 +121,14 @@ def choose(settings: Settings, wanted: str | None, variables: Mapping[str, str] 
             return None
         values = configured.model_dump(exclude_defaults=True) | {"model": wanted}
         return Found(alias=_alias(wanted), values=values, why=f"{wanted} at {configured.upstream}")
-    found = find(wanted, os.environ if variables is None else variables)
-    if found is None:
-        raise NoModel
-    return found
-
-
-def find(wanted: str | None, variables: Mapping[str, str]) -> Found | None:
-    """A model by a key in the environment, else by a local server."""
+    variables = os.environ if variables is None else variables
     for hosted in HOSTED:
         if variables.get(hosted.key_env):
             return _hosted(hosted, wanted, variables)
-    return _local(wanted)
+    found = _local(wanted, servers)
+    if found is None:
+        raise NoModel
+    return found
 
 
 def _hosted(hosted: Hosted, wanted: str | None, variables: Mapping[str, str]) -> Found:
@@ -140,10 +141,10 @@ def _hosted(hosted: Hosted, wanted: str | None, variables: Mapping[str, str]) ->
     return Found(alias=alias, values=values, why=f"{model} at {hosted.name}, by {hosted.key_env}")
 
 
-def _local(wanted: str | None) -> Found | None:
-    with concurrent.futures.ThreadPoolExecutor(len(LOCAL)) as pool:
-        answers = list(pool.map(lambda local: probe(local.port), LOCAL))
-    offers = [(local, entry) for local, entries in zip(LOCAL, answers, strict=True) for entry in entries]
+def _local(wanted: str | None, servers: Sequence[Local]) -> Found | None:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda local: probe(local.port), servers))
+    offers = [(local, entry) for local, entries in zip(servers, answers, strict=True) for entry in entries]
     for local, entry in offers:
         if wanted in (None, entry["id"]):
             alias = "default" if wanted is None else _alias(entry["id"])

@@ -221,6 +221,8 @@ def _on_store(settings: Settings, url: str, api_key: str | None) -> Settings:
         raise ConfigurationError(
             "base_url", f"{url!r} is a server and this release talks to stores only", "give sqlite:///path or postgresql://…"
         )
+    if "\0" in url:
+        raise ConfigurationError("base_url", "contains a NUL character", "give sqlite:///path or postgresql://…")
     if api_key is not None:
         raise ConfigurationError("api_key", "is for a server and this is a store", "leave it out")
     if url.startswith("sqlite:///"):
