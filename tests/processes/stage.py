@@ -23,11 +23,13 @@ PATIENCE_S = 20.0
 FIRST_UID = 700_000
 
 
-def until(condition: Callable[[], T], what: str, patience_s: float = PATIENCE_S) -> T:
+def until(condition: Callable[[], T], what: str | Callable[[], str], patience_s: float = PATIENCE_S) -> T:
     """The first true value of `condition`, looked at every few milliseconds; fails after `patience_s`."""
     deadline = time.monotonic() + patience_s
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"after {patience_s:g} s still waiting for {what}"
+        assert time.monotonic() < deadline, (
+            f"after {patience_s:g} s still waiting for {what if isinstance(what, str) else what()}"
+        )
         select.select([], [], [], 0.003)
     return value
 
@@ -66,7 +68,7 @@ class Attempt:
         self.pid = 0
         self.pidfd = -1
         self.status: int | None = None
-        self._tools = 0
+        self.calls: list[ToolCall] = []
         for sock in (self.link, self.ctl):
             sock.setblocking(False)
 
@@ -92,11 +94,13 @@ class Attempt:
 
     def hears(self, op: str, **fields: Any) -> dict[str, Any]:
         """Wait for a packet of init."""
-        return until(lambda: self.heard(op, **fields), f"{op} {fields} from init; it said {self.said} {self.stderr.text()}")
+        return until(
+            lambda: self.heard(op, **fields), lambda: f"{op} {fields} from init; it said {self.said} {self.stderr.text()}"
+        )
 
     def prints(self, text: str) -> str:
         """Wait until the agent printed this."""
-        until(lambda: text in self.shows(), f"{text!r} on stdout; there is {self.stdout.text()!r} {self.stderr.text()!r}")
+        until(lambda: text in self.shows(), lambda: f"{text!r} on stdout; there is {self.stdout.text()!r} {self.stderr.text()!r}")
         return self.stdout.text()
 
     def shows(self) -> str:
@@ -105,8 +109,8 @@ class Attempt:
 
     def tool(self, entry: str, options: Mapping[str, Any] | None = None, **args: Any) -> ToolCall:
         """Have init start a tool."""
-        self._tools += 1
-        call = ToolCall(self, f"t{self._tools}")
+        call = ToolCall(self, f"t{len(self.calls) + 1}")
+        self.calls.append(call)
         request = {"op": "tool", "tool_id": call.tool_id, "name": "any", "entry": entry, "args": args, "options": options or {}}
         packets.send(self.ctl, request, [call.theirs.fileno()])
         call.theirs.close()
@@ -124,6 +128,8 @@ class Attempt:
     def close(self) -> None:
         for thing in (self.link, self.ctl, self.stdout, self.stderr, self.stacks, self.tasks, *self.listeners):
             thing.close()
+        for call in self.calls:
+            call.ours.close()
         if self.pidfd >= 0:
             os.close(self.pidfd)
 
@@ -158,8 +164,7 @@ class ToolCall:
 
     def answer(self) -> dict[str, Any]:
         """Wait for its one packet."""
-        with self.ours:
-            return until(self._received, f"the answer of {self.tool_id}; stderr: {self._attempt.stderr.text()}")
+        return until(self._received, lambda: f"the answer of {self.tool_id}; stderr: {self._attempt.stderr.text()}")
 
     def kill(self) -> None:
         packets.send(self._attempt.ctl, {"op": "kill_tool", "tool_id": self.tool_id})
@@ -219,7 +224,7 @@ class Stage:
             matching = (each for each in self.messages if isinstance(each, kind))
             return next((each for each in matching if all(getattr(each, name) == v for name, v in fields.items())), None)
 
-        return until(found, f"{kind.__name__} {fields}; there is {self.messages} {self.zygote.tail()}")
+        return until(found, lambda: f"{kind.__name__} {fields}; there is {self.messages} {self.zygote.tail()}")
 
     def order(self, command: list[str] | None = None, **spec: Any) -> Attempt:
         """Order an attempt and do not wait for it."""
@@ -273,7 +278,7 @@ class Stage:
         """Let the zygote end everything, and see that it did."""
         self.zygote.close()
         until(lambda: self.zygote.reap() is not None, "the end of the zygote")
-        until(lambda: not self.left(), f"the end of {self.left()}")
+        until(lambda: not self.left(), lambda: f"the end of {self.left()}")
         for attempt in self.attempts.values():
             attempt.close()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -8,10 +8,11 @@ import signal
 import time
 from collections.abc import Iterable
 
-__all__ = ["below", "children", "end_children", "kill_below", "signal_all", "stop_below"]
+__all__ = ["below", "children", "end_children", "is_dying", "kill_below", "signal_all", "stop_below"]
 
 _PATIENCE_S = 1.0
-_MOST_ROUNDS = 200
+_LOOK_S = 0.0005
+_STILL, _DEAD = "TtZX", "ZX"
 
 
 def children(pid: int) -> list[int]:
@@ -43,25 +44,40 @@ def signal_all(pids: Iterable[int], number: int) -> None:
 
 
 def stop_below(pid: int, patience_s: float = _PATIENCE_S) -> list[int]:
-    """SIGSTOP every descendant until none is new, so that nobody is left to fork; returns them, parents first."""
-    stopped: dict[int, None] = {}
+    """SIGSTOP every descendant and wait until each stands still, at most `patience_s`; returns them, parents first.
+
+    A fork that is under way when the signal comes still completes, so only who stands still has no more children to come.
+    """
     deadline = time.monotonic() + patience_s
-    for _ in range(_MOST_ROUNDS):
-        fresh = [each for each in below(pid) if each not in stopped]
-        if not fresh:
-            break
-        signal_all(fresh, signal.SIGSTOP)
-        stopped.update(dict.fromkeys(fresh))
-        if time.monotonic() > deadline:
-            break
-    return list(stopped)
+    stopped: set[int] = set()
+    before: list[int] | None = None
+    while True:
+        found = below(pid)
+        signal_all((each for each in found if each not in stopped), signal.SIGSTOP)
+        stopped.update(found)
+        if (found == before and all(_state(each) in _STILL for each in found)) or time.monotonic() > deadline:
+            return found
+        if found == before:
+            time.sleep(_LOOK_S)
+        before = found
 
 
-def kill_below(pid: int, patience_s: float = _PATIENCE_S) -> list[int]:
-    """Stop every descendant, then SIGKILL them, leaves first; returns them."""
-    found = stop_below(pid, patience_s)
-    signal_all(reversed(found), signal.SIGKILL)
-    return found
+def kill_below(pid: int, patience_s: float = _PATIENCE_S) -> None:
+    """SIGKILL every descendant until none is left that is not dying; nobody who was sent it completes a fork any more.
+
+    A walk can miss a process that changes parents meanwhile, so the last two must be equal. The process itself has to be
+    the subreaper of those below.
+    """
+    deadline = time.monotonic() + patience_s
+    doomed: set[int] = set()
+    before: list[int] | None = None
+    while True:
+        found = below(pid)
+        signal_all((each for each in reversed(found) if each not in doomed), signal.SIGKILL)
+        if (found == before and doomed.issuperset(found)) or time.monotonic() > deadline:
+            return
+        doomed.update(found)
+        before = found
 
 
 def end_children(patience_s: float = _PATIENCE_S) -> None:
@@ -74,25 +90,35 @@ def end_children(patience_s: float = _PATIENCE_S) -> None:
 
 
 def _reap_until(deadline: float) -> bool:
-    """Reap killed children; True while others may still be there."""
+    """Reap killed children; True when there is one that was not killed, or time is over."""
     while time.monotonic() < deadline:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return False
         if pid == 0:
-            if any(not _is_dying(child) for child in children(os.getpid())):
+            if not all(is_dying(child) for child in children(os.getpid())):
                 return True
-            time.sleep(0.001)
+            time.sleep(_LOOK_S)
     return True
 
 
-def _is_dying(pid: int) -> bool:
+def is_dying(pid: int) -> bool:
     """Whether SIGKILL is on its way to a process, or it is gone."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            facts = dict(line.split(b":", 1) for line in file.read().splitlines() if b":" in line)
-    except OSError:
+    status = _status(pid)
+    if not status or _state(pid) in _DEAD:
         return True
-    pending = int(facts[b"ShdPnd"], 16) | int(facts[b"SigPnd"], 16)
-    return facts[b"State"].split()[0] in (b"Z", b"X") or bool(pending & 1 << signal.SIGKILL - 1)
+    pending = int(status["ShdPnd"], 16) | int(status["SigPnd"], 16)
+    return bool(pending & 1 << signal.SIGKILL - 1)
+
+
+def _state(pid: int) -> str:
+    return _status(pid).get("State", "X")[:1]
+
+
+def _status(pid: int) -> dict[str, str]:
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+    except OSError:
+        return {}

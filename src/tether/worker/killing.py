@@ -11,7 +11,8 @@ from tether.worker import processes
 
 __all__ = ["ask_stacks", "cont_tree", "kill_tree", "process_facts", "python_with_stacks", "stop_tree"]
 
-_PATIENCE_S = 0.05
+_STOP_S = 0.003
+_KILL_S = 0.05
 # Init is 0, the agent and the runners of tools are 1, the tools are 2: only those take our signals on purpose.
 _OURS_DEPTH = 2
 
@@ -38,11 +39,12 @@ def ask_stacks(init_pid: int) -> list[int]:
 
 
 def stop_tree(init_pid: int) -> int:
-    """SIGSTOP everything below init until nothing new appears, for at most 50 ms; returns how many were stopped.
+    """SIGSTOP everything below init and wait for it to stand still, at most 3 ms; returns how many processes there are.
 
-    Init itself goes on: it has no code of the agent, and still has to see the supervisor's end.
+    On a busy machine some stand still only later, or a fork under way completes; another call catches those. Init itself
+    goes on: it has no code of the agent, and still has to see the supervisor's end.
     """
-    return len(tree.stop_below(init_pid, _PATIENCE_S))
+    return len(tree.stop_below(init_pid, _STOP_S))
 
 
 def cont_tree(init_pid: int) -> None:
@@ -53,11 +55,11 @@ def cont_tree(init_pid: int) -> None:
 def kill_tree(pidfd: int, init_pid: int) -> None:
     """SIGKILL the whole attempt; returns at once. The pidfd is readable when init is gone.
 
-    In a PID namespace the kernel takes everything with init, before init counts as gone. Without one the tree is stopped
-    and killed from the leaves up, init last; call again until init is gone.
+    In a PID namespace the kernel takes everything with init, before init counts as gone. Without one the tree is killed
+    from the leaves up for at most 50 ms, init last; call again until init is gone.
     """
     if not _holds_namespace(init_pid):
-        tree.kill_below(init_pid, _PATIENCE_S)
+        tree.kill_below(init_pid, _KILL_S)
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
