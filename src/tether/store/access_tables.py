@@ -80,8 +80,8 @@ Index("ix_uploads_tenant", uploads.c.tenant, uploads.c.id)
 #: data null: erased, the task ended.
 secrets = Table("secrets", metadata, _text("task_id"), _blob("data", null=True), PrimaryKeyConstraint("task_id"))
 
-#: format: standard | slack. url "": signs for the `webhook_url` of single tasks. kinds: event types with spaces between, empty: all.
-#: state: active | disabled.
+#: format: standard | slack. url "": signs for the `webhook_url` of single tasks. kinds: event types with spaces between,
+#: empty: all. state: active | disabled.
 endpoints = Table(
     "endpoints",
     metadata,

@@ -6,6 +6,7 @@ from sqlalchemy import delete, select, update
 
 from tether.errors import Conflict
 from tether.lifecycle import FINAL, State
+from tether.store.access_tables import audit, deliveries, secrets
 from tether.store.intents import locked
 from tether.store.payloads import pack
 from tether.store.tables import approvals, artifacts, attempts, budgets, calls, checkpoints, events, payloads, tags, tasks
@@ -13,7 +14,7 @@ from tether.store.writing import Writing
 
 __all__ = ["erase", "prune"]
 
-_OF_TASKS = (tags, payloads, attempts, events, checkpoints, budgets, calls, approvals, artifacts)
+_OF_TASKS = (secrets, deliveries, tags, payloads, attempts, events, checkpoints, budgets, calls, approvals, artifacts)
 #: Events whose data is only figures and names; of all others erasing empties the data.
 _FIGURES = ("call_started", "call_ended", "step_started", "step_ended", "budget_warning", "attempt_started", "checkpoint_saved")
 
@@ -35,10 +36,11 @@ def erase(tx: Writing, task_id: str, tenant: str | None) -> None:
     row = locked(tx, task_id, tenant)
     if State(row.state) not in FINAL:
         raise Conflict(f"{task_id} is {row.state}; cancel it first")
-    for table in (tags, payloads, checkpoints, artifacts):
+    for table in (secrets, tags, payloads, checkpoints, artifacts):
         tx.run(delete(table).where(table.c.task_id == task_id))
     empty = pack({})
     tx.run(update(events).where(events.c.task_id == task_id, events.c.type.not_in(_FIGURES)).values(data=empty))
     tx.run(update(approvals).where(approvals.c.task_id == task_id).values(question="", details=empty, decision=None))
+    tx.run(update(audit).where(audit.c.object == task_id).values(detail=empty))
     tx.run(update(attempts).where(attempts.c.task_id == task_id).values(message=None))
     row.put(message="", note="", user=None, idempotency_key=None, idempotency_hash=None, revision=row.revision + 1)

@@ -8,6 +8,7 @@ from tether.errors import Conflict, NotFound
 from tether.events import NewEvent
 from tether.lifecycle import Change, Reason, State, apply
 from tether.store import asking, moves
+from tether.store.access_tables import secrets
 from tether.store.documents import approval_of, read_payloads
 from tether.store.rows import NewApproval
 from tether.store.tables import approvals
@@ -74,6 +75,8 @@ def retry(tx: Writing, task_id: str, by: str, note: str, tenant: str | None) -> 
     row = locked(tx, task_id, tenant)
     if not read_payloads(tx, [task_id], ["spec"]):
         raise Conflict(f"{task_id} was erased; submit the task again")
+    if tx.one(select(secrets.c.task_id).where(secrets.c.task_id == task_id, secrets.c.data.is_(None))) is not None:
+        raise Conflict(f"the secrets of {task_id} were erased when it ended; submit the task again with them")
     data = {"by": by, "note": note, "from_checkpoint": row.checkpoint or None}
     moves.move(tx, row, Change.RETRY, event=NewEvent(type="task_retried", data=data))
     row.put(failures=0, losses=0, active_ms=0)

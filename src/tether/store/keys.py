@@ -20,8 +20,9 @@ __all__ = ["add", "audit_page", "begin", "by_hash", "conclude", "key_page", "one
 
 
 def _key(row: Row[Any]) -> KeyRow:
-    values = {name: getattr(row, name) for name in KeyRow.__dataclass_fields__}
-    return KeyRow(**{**values, "scopes": tuple(row.scopes.split())})
+    values: dict[str, Any] = {name: getattr(row, name) for name in KeyRow.__dataclass_fields__}
+    values["scopes"] = tuple(row.scopes.split())
+    return KeyRow(**values)
 
 
 def add(tx: Writing, new: NewKey) -> KeyRow:
@@ -108,5 +109,6 @@ def audit_page(tx: Reading, tenant: str | None, about: str | None, limit: int, c
 
 
 def _line(row: Row[Any]) -> AuditRow:
-    values = {name: getattr(row, name) for name in AuditRow.__dataclass_fields__}
-    return AuditRow(**{**values, "detail": unpack(row.detail)})
+    values: dict[str, Any] = {name: getattr(row, name) for name in AuditRow.__dataclass_fields__}
+    values["detail"] = unpack(row.detail)
+    return AuditRow(**values)

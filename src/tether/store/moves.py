@@ -7,6 +7,7 @@ from sqlalchemy import bindparam, update
 from tether.events import NewEvent
 from tether.lifecycle import FINAL, Change, Reason, State, apply
 from tether.messages import brief
+from tether.store.access_tables import secrets
 from tether.store.payloads import plain
 from tether.store.prepared import Prepared
 from tether.store.tables import approvals, attempts, budgets
@@ -27,6 +28,7 @@ _close_attempt = Prepared(
         state=bindparam("b_state"), reason=bindparam("b_reason"), message=bindparam("b_message"), ended_at_ms=bindparam("b_now")
     )
 )
+_erase_secrets = Prepared(update(secrets).where(secrets.c.task_id == bindparam("b_task")).values(data=None))
 _close_budget = Prepared(update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(open=0, lease_token=None))
 
 
@@ -57,6 +59,7 @@ def move(
     if after in FINAL:
         row.unwant()
         tx.put(_close_approvals, {"b_task": row.id, "b_now": tx.now_ms})
+        tx.put(_erase_secrets, {"b_task": row.id})
     if event is not None:
         tx.note(row, event)
 

@@ -26,6 +26,7 @@ from tether.store import (
     waits,
 )
 from tether.store import rows as r
+from tether.store.access import Access
 from tether.store.listing import document
 from tether.store.queries import Queries
 from tether.store.writing import Writing
@@ -34,7 +35,7 @@ from tether.task import Answer, Budget, Task, TaskDocument, Timeouts
 __all__ = ["Store"]
 
 
-class Store(Queries):
+class Store(Access, Queries):
     """Tasks, journal, leases and budgets in one database; made by tether.store.open_store."""
 
     # --- clients ------------------------------------------------------------------------------------------------------
@@ -48,12 +49,21 @@ class Store(Queries):
         agent_version: str | None = None,
         by: str = "",
         warnings: Sequence[str] = (),
+        sealed: bytes | None = None,
     ) -> str:
         """Store a task as queued; returns its id. The same idempotency key and content returns the first id.
 
-        Raises IdempotencyConflict for the same key with another content.
+        sealed: its secrets (tether.secrets.Vault). Raises IdempotencyConflict for the same key with another content.
         """
-        new = r.NewTask(task=task, budget=budget, timeouts=timeouts, agent_version=agent_version, by=by, warnings=tuple(warnings))
+        new = r.NewTask(
+            task=task,
+            budget=budget,
+            timeouts=timeouts,
+            agent_version=agent_version,
+            by=by,
+            warnings=tuple(warnings),
+            sealed=sealed,
+        )
         return self.submit_many([new])[0]
 
     def submit_many(self, new: Sequence[r.NewTask]) -> list[str]:

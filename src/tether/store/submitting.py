@@ -12,6 +12,7 @@ from sqlalchemy import Executable, bindparam, insert, select
 from tether.errors import IdempotencyConflict
 from tether.events import NewEvent
 from tether.lifecycle import State
+from tether.store.access_tables import secrets
 from tether.store.dialect import Dialect
 from tether.store.documents import limits_text, put_payload
 from tether.store.ids import new_ids
@@ -27,6 +28,7 @@ __all__ = ["submit"]
 
 _insert_budget = Prepared(insert(budgets))
 _insert_tag = Prepared(insert(tags))
+_insert_secrets = Prepared(insert(secrets))
 _KEPT_SHARE = 20  # wrap_up keeps a twentieth of the money and tokens for its last call
 
 
@@ -127,6 +129,8 @@ def _accompany(tx: Writing, new: NewTask, row: TaskRow) -> None:
     row.last_seq = 0
     tx.note(row, NewEvent(type="task_submitted", data={"by": new.by, "warnings": list(new.warnings)}))
     put_payload(tx, row.id, "spec", task.document())
+    if new.sealed is not None:
+        tx.put(_insert_secrets, {"task_id": row.id, "data": new.sealed})
     tx.put(_insert_budget, {"task_id": row.id, **_budget(new.budget, task.on_budget_exceeded == "wrap_up")})
     for tag in dict.fromkeys(task.tags):
         tx.put(_insert_tag, {"tag": tag, "task_id": row.id})

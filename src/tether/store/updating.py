@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from tether.errors import Conflict, ValidationError
+from tether.errors import Conflict, RevisionConflict, ValidationError
 from tether.events import NewEvent
 from tether.lifecycle import FINAL
 from tether.store.documents import limits_text, read_counters
@@ -41,7 +41,7 @@ def change(tx: Writing, task_id: str, changes: Changes, by: str, tenant: str | N
     """Raises NotFound, ValidationError, Conflict."""
     row = locked(tx, task_id, tenant)
     if if_revision is not None and row.revision != if_revision:
-        raise Conflict(f"{task_id} was changed meanwhile (revision {row.revision}, not {if_revision}); read it again")
+        raise RevisionConflict(f"{task_id} was changed meanwhile (revision {row.revision}, not {if_revision}); read it again")
     if row.state in FINAL:
         raise Conflict(f"{task_id} is {row.state}; only a task that is not final can be changed")
     said = {**_change_limits(tx, row, changes), **_change_words(row, changes)}

@@ -14,7 +14,7 @@ __all__ = ["Checkpoint", "Claim", "NewTask", "ToolRecord"]
 
 @dataclass(frozen=True, kw_only=True)
 class NewTask:
-    """A task with its limits resolved (task type, configuration, ceilings), on its way into the store."""
+    """A task with its limits resolved (task type, configuration, ceilings), on its way into the store; sealed: its secrets."""
 
     task: Task
     budget: Budget
@@ -22,6 +22,7 @@ class NewTask:
     agent_version: str | None = None
     by: str = ""
     warnings: tuple[str, ...] = ()
+    sealed: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
