@@ -405,6 +405,22 @@ def test_a_goal_larger_than_the_window_is_context_exceeded(desk: Desk, models: S
     assert desk.paid == 2
 
 
+def test_a_tool_call_is_required_where_the_server_can(desk: Desk, models: ScriptedModels) -> None:
+    """Every request asks for a tool call; a server that objects is asked again without, and not bothered any more."""
+
+    def script(request: Request) -> Reply:
+        if request.body.get("tool_choice") == "required":
+            raise Refusal(400, "tool_choice: required is not supported by this model")
+        return FINISH if request.turn else WRITE
+
+    models.change(script)
+    assert desk.attempt(Supervised()).done
+    choices = [entry.body.get("tool_choice") for entry in models.ledger]
+    assert choices[0] == "required"
+    assert "required" not in choices[1:]
+    assert len(choices) == 3
+
+
 def test_an_unknown_tool_in_the_configuration_is_named(desk: Desk) -> None:
     """The failure says which tool and where to define it."""
     task = desk.attempt(Supervised(), builtin={"tools": ["abacus"]})

@@ -74,6 +74,9 @@ class AgentModel:
                     self._model, messages, model_settings=self._settings, model_request_parameters=self._asked
                 )
             except Exception as error:
+                if self._settings.get("tool_choice") and _objects_to_choice(error):
+                    del self._settings["tool_choice"]
+                    continue
                 if tries >= _tries(error):
                     raise _meaning(error) from error
                 await asyncio.sleep(_RECONNECT_S[tries])
@@ -112,12 +115,18 @@ def _model(settings: LoopSettings, http: httpx2.AsyncClient) -> Model[Any]:
 
 
 def _request_settings(settings: LoopSettings) -> ModelSettings:
-    chosen = ModelSettings()
+    # A text cannot be acted on, so a tool call is asked for; a server that forces it with a grammar leaves no other answer.
+    chosen = ModelSettings(tool_choice="required")
     if settings.temperature is not None:
         chosen["temperature"] = settings.temperature
     if settings.max_output is not None:
         chosen["max_tokens"] = settings.max_output
     return chosen
+
+
+def _objects_to_choice(error: Exception) -> bool:
+    """Whether the server does not know (or not for this model) that a tool call can be required."""
+    return isinstance(error, ModelHTTPError) and error.status_code in (400, 404, 422) and "tool_choice" in str(error.body)
 
 
 def _tries(error: Exception) -> int:

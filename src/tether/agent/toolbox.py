@@ -16,9 +16,9 @@ FINISH = "finish"
 #: Carried as arguments rather than text, because servers that force a tool call (a grammar) leave no room for text beside it;
 #: they come first, so that the model thinks before it decides on the rest.
 REFLECTION: dict[str, dict[str, Any]] = {
-    "thought": {"type": "string", "description": "what you know now and why you do this next, one or two sentences"},
-    "plan": {"type": "array", "items": {"type": "string"}, "description": "the remaining steps, if the plan is new or changed"},
-    "criticism": {"type": "string", "description": "what could be wrong or is not yet verified"},
+    "thought": {"type": "string", "description": "what you know now, and why this is the next step"},
+    "plan": {"type": "array", "items": {"type": "string"}},
+    "criticism": {"type": "string"},
 }
 
 
