@@ -137,11 +137,14 @@ def test_held_tasks_are_left_and_released_ones_taken(store: Store) -> None:
 def test_waking_up_workers_goes_through_an_outbox(store: Store) -> None:
     """Each time a task may start it is announced once; one that was claimed meanwhile is not."""
     task_id = submitted(store)
-    assert store.take_wakes() == [(task_id, "autogpt")]
-    store.announced([task_id])
-    assert store.take_wakes() == []
+    assert [(wake.task_id, wake.agent) for wake in store.take_wakes()] == [(task_id, "autogpt")]
+    assert store.take_wakes() == [], "given to one caller only"
+    store.announced([task_id], done=False)
+    assert store.take_wakes(older_than_s=60) == []
+    assert len(store.take_wakes()) == 1, "what could not be announced waits again"
     [claim] = store.claim(worker(store), ["autogpt"], 1)
     ended(store, claim, Change.REQUEUE, Reason.OPERATOR)
-    assert store.take_wakes() == [(task_id, "autogpt")]
+    assert [wake.task_id for wake in store.take_wakes()] == [task_id]
+    store.announced([task_id], done=False)
     store.claim(worker(store), ["autogpt"], 1)
     assert store.take_wakes() == []

@@ -21,7 +21,7 @@ from tether.store.taskrow import TaskRow, select_tasks
 from tether.store.writing import Writing
 from tether.task import Approval, Task
 
-__all__ = ["claim", "promote", "worth_claiming"]
+__all__ = ["claim", "due", "promote", "worth_claiming"]
 
 _insert_attempt = Prepared(insert(attempts))
 _open_budget = Prepared(
@@ -37,14 +37,18 @@ _delayed = literal_column("tasks.state = 'queued' AND tasks.ready_ms IS NOT NULL
 def worth_claiming(tx: Reading, agents: Sequence[str]) -> bool:
     """Whether a claim could find something; asked without a lock, so that an idle worker never disturbs the writer."""
     ready = select(tasks.c.id).where(_queued, tasks.c.agent.in_(agents)).limit(1)
-    due = select(tasks.c.id).where(_delayed, tasks.c.ready_ms <= tx.now_ms).limit(1)
-    return tx.one(ready) is not None or tx.one(due) is not None
+    return tx.one(ready) is not None or due(tx)
+
+
+def due(tx: Reading) -> bool:
+    """Whether the time of a delayed task has come."""
+    return tx.one(select(tasks.c.id).where(_delayed, tasks.c.ready_ms <= tx.now_ms).limit(1)) is not None
 
 
 def promote(tx: Writing) -> None:
     """Tasks whose time has come stand in line with the others."""
-    due = select(tasks.c.id).where(_delayed, tasks.c.ready_ms <= tx.now_ms).order_by(tasks.c.ready_ms).limit(_PROMOTED_AT_ONCE)
-    found = [row.id for row in tx.all(tx.dialect.locked(due, skip=True))]
+    ready = select(tasks.c.id).where(_delayed, tasks.c.ready_ms <= tx.now_ms).order_by(tasks.c.ready_ms).limit(_PROMOTED_AT_ONCE)
+    found = [row.id for row in tx.all(tx.dialect.locked(ready, skip=True))]
     for row in tx.lock(found).values():
         row.put(ready_ms=None)
     tx.flush()

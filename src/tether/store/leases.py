@@ -6,24 +6,26 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import Row, Select, bindparam, func, insert, literal_column, select, update
 
 from tether.errors import Conflict
-from tether.store.claiming import promote
+from tether.store.claiming import due, promote
 from tether.store.documents import read_counters
 from tether.store.payloads import plain
 from tether.store.prepared import Prepared
 from tether.store.reading import Reading
-from tether.store.rows import Beat, Intent, NewWorker, WorkerRow
+from tether.store.rows import Beat, Intent, NewWorker, Wake, WorkerRow
 from tether.store.tables import budgets, tasks, workers
 from tether.store.taskrow import TaskRow, select_tasks
 from tether.store.writing import Writing
 
-__all__ = ["announced", "beat", "intents", "leases", "register", "retire", "take_wakes", "workers_known"]
+__all__ = ["announced", "beat", "intents", "leases", "register", "retire", "take_wakes", "workers_known", "worth_announcing"]
 
 _WORKING = ("live", "draining")
 _insert_worker = Prepared(insert(workers))
-_announced = Prepared(update(tasks).where(tasks.c.id == bindparam("b_id")).values(wake=0))
+_announced = Prepared(
+    update(tasks).where(tasks.c.id == bindparam("b_id"), tasks.c.state == "queued").values(wake=bindparam("b_wake"))
+)
 
 
 def register(tx: Writing, new: NewWorker, lease_s: float) -> Beat:
@@ -134,17 +136,29 @@ def _worker(row: Row[Any], now_ms: int) -> WorkerRow:
     )
 
 
-def take_wakes(tx: Writing, limit: int) -> list[tuple[str, str]]:
-    """Queued tasks that may start and were not announced yet."""
+def worth_announcing(tx: Reading, older_than_s: float) -> bool:
+    """Whether the outbox holds anything, or will once tasks are promoted; asked without a lock."""
+    return tx.one(_unannounced(tx, older_than_s).limit(1)) is not None or due(tx)
+
+
+def take_wakes(tx: Writing, limit: int, older_than_s: float) -> list[Wake]:
+    """Queued tasks that may start and were not announced yet, given to this caller alone."""
     promote(tx)
-    query = select(tasks.c.id, tasks.c.agent).where(
-        literal_column("tasks.wake = 1"), tasks.c.state == "queued", tasks.c.ready_ms.is_(None)
-    )
-    return [(row.id, row.agent) for row in tx.all(query.order_by(tasks.c.id).limit(limit))]
+    query = _unannounced(tx, older_than_s).order_by(tasks.c.id).limit(limit)
+    found = tx.all(tx.dialect.locked(query, skip=True))
+    for row in found:
+        tx.put(_announced, {"b_id": row.id, "b_wake": 0})
+    return [Wake(task_id=row.id, agent=row.agent, tenant=row.tenant, priority=row.priority) for row in found]
 
 
-def announced(tx: Writing, task_ids: list[str]) -> None:
-    """Taken from the outbox."""
-    tx.lock(task_ids)
-    for task_id in task_ids:
-        tx.put(_announced, {"b_id": task_id})
+def _unannounced(tx: Reading, older_than_s: float) -> Select[tuple[str, str, str, int]]:
+    before = tx.now_ms - int(older_than_s * 1000)
+    columns = (tasks.c.id, tasks.c.agent, tasks.c.tenant, tasks.c.priority)
+    ready = (tasks.c.state == "queued", tasks.c.ready_ms.is_(None), tasks.c.since_ms <= before)
+    return select(*columns).where(literal_column("tasks.wake = 1"), *ready)
+
+
+def announced(tx: Writing, task_ids: list[str], done: bool) -> None:
+    """Taken from the outbox, or put back."""
+    for task_id in sorted(task_ids):
+        tx.put(_announced, {"b_id": task_id, "b_wake": int(not done)})

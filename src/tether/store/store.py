@@ -212,14 +212,16 @@ class Store(Access, Queries):
             return []
         return self._database.write(lambda tx: waits.expire(tx, limit))
 
-    def take_wakes(self, limit: int = 500) -> list[tuple[str, str]]:
-        """The outbox: (task id, agent) of queued tasks that were not announced yet; announce them, then call `announced`."""
-        return self._database.write(lambda tx: leases.take_wakes(tx, limit))
+    def take_wakes(self, limit: int = 500, *, older_than_s: float = 0.0) -> list[r.Wake]:
+        """The outbox: queued tasks that wait to be announced since older_than_s; each is given to one caller, who announces it."""
+        if not self._database.read(lambda tx: leases.worth_announcing(tx, older_than_s)):
+            return []
+        return self._database.write(lambda tx: leases.take_wakes(tx, limit, older_than_s))
 
-    def announced(self, task_ids: Sequence[str]) -> None:
-        """These tasks were announced to the broker."""
+    def announced(self, task_ids: Sequence[str], *, done: bool = True) -> None:
+        """These tasks were announced to the broker; done False: they were not, and wait in the outbox again."""
         if task_ids:
-            self._database.write(lambda tx: leases.announced(tx, list(task_ids)))
+            self._database.write(lambda tx: leases.announced(tx, list(task_ids), done))
 
     # --- the gateway --------------------------------------------------------------------------------------------------
 

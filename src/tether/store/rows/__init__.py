@@ -21,7 +21,7 @@ from tether.store.rows.journaled import (
 )
 from tether.store.rows.listed import AttemptState, Page, Tail, TaskFilter
 from tether.store.rows.metered import CallKind, Counters, Refused, Reserve, Reserved, Settle, Settled
-from tether.store.rows.watched import Beat, Expired, Hold, Intent, NewWorker, Rescued, WorkerRow
+from tether.store.rows.watched import Beat, Expired, Hold, Intent, NewWorker, Rescued, Wake, WorkerRow
 
 __all__ = [
     "Append",
@@ -55,6 +55,7 @@ __all__ = [
     "ToolRecord",
     "UNSET",
     "Unset",
+    "Wake",
     "WorkerRow",
     "Written",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 from tether.store.rows.metered import Counters
 from tether.task import Timeouts
 
-__all__ = ["Beat", "Expired", "Hold", "Intent", "NewWorker", "Rescued", "WorkerRow"]
+__all__ = ["Beat", "Expired", "Hold", "Intent", "NewWorker", "Rescued", "Wake", "WorkerRow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,16 @@ class Beat:
 
     def __bool__(self) -> bool:
         return self.alive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wake:
+    """A queued task to be announced to the broker."""
+
+    task_id: str
+    agent: str
+    tenant: str
+    priority: int
 
 
 @dataclass(frozen=True, kw_only=True)
