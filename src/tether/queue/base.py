@@ -67,6 +67,10 @@ class Queue(Protocol):
         """Give the wake-up to another worker, and take no further one before `next` is called again."""
         ...
 
+    def keep(self) -> None:
+        """Keep the connection alive while nothing is asked of it; to be called every few seconds."""
+        ...
+
     def close(self) -> None:
         """Disconnect; what was not acknowledged goes to others. Never raises."""
         ...

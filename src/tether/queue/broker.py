@@ -86,6 +86,11 @@ class Broker:
             self._rest()
             wakeup.receipt.requeue()
 
+    def keep(self) -> None:
+        """Send a heartbeat where the broker wants them. Raises QueueUnavailable."""
+        with self._connected():
+            self._connection.heartbeat_check()
+
     def close(self) -> None:
         """Disconnect."""
         connection, self._connection = self._connection, None

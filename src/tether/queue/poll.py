@@ -30,6 +30,9 @@ class Poll:
     def back(self, wakeup: WakeUp) -> None:
         """There is none."""
 
+    def keep(self) -> None:
+        """There is no connection."""
+
     def close(self) -> None:
         """End a waiting `next`."""
         self._closed.set()
