@@ -157,8 +157,18 @@ class Claims:
     """The thread that fetches work and wishes, and looks after what dead workers left."""
 
     def __init__(
-        self, store: Store, me: NewWorker, wanted: Wanted, heart: Heart, *, agents: tuple[str, ...], poll_s: float, lease_s: float
+        self,
+        store: Store,
+        me: NewWorker,
+        wanted: Wanted,
+        heart: Heart,
+        *,
+        agents: tuple[str, ...],
+        poll_s: float,
+        lease_s: float,
+        claim_every_s: Callable[[], float] = float,
     ) -> None:
+        """claim_every_s: seconds between claims that nothing asked for, beyond poll_s; it may change."""
         self._store = store
         self._me = me
         self._wanted = wanted
@@ -166,7 +176,12 @@ class Claims:
         self._agents = agents
         self._poll_s = poll_s
         self._lease_s = lease_s
+        self._claim_every_s = claim_every_s
+        self._claim_due_s = 0.0
         self._woken = threading.Event()
+        self._turned = threading.Condition()
+        self._begun = self._looked = 0
+        self._had_room = False
         self._ended = False
         self.is_claiming = True
         self._due: dict[int, float] = {}
@@ -185,18 +200,30 @@ class Claims:
         """Look now: a slot is free, or a message said there is work."""
         self._woken.set()
 
+    def look(self, timeout_s: float) -> bool:
+        """Look now, and wait for it; False when the store did not answer in time or no slot was free."""
+        with self._turned:
+            mine = self._begun + 1
+            self.wake()
+            done = self._turned.wait_for(lambda: self._looked >= mine or self._ended, timeout_s)
+            return done and self._had_room
+
     def close(self) -> None:
         """Stop claiming and end the thread."""
         self.is_claiming = False
         self._ended = True
         self._woken.set()
+        with self._turned:
+            self._turned.notify_all()
         if self._thread.ident is not None:
             self._thread.join(5)
 
     def _live(self) -> None:
+        more = False
         while not self._ended:
+            asked = more or self._woken.is_set()
             self._woken.clear()
-            more = self._guarded(self._turn)
+            more = self._guarded(lambda asked=asked: self._turn(asked))
             for number, chore in enumerate(self._chores):
                 if time.monotonic() >= self._due.get(number, 0):
                     # A little jitter keeps the workers of a fleet from sweeping at the same moment.
@@ -215,16 +242,22 @@ class Claims:
             log.exception("claims")
         return False
 
-    def _turn(self) -> bool:
+    def _turn(self, asked: bool) -> bool:
+        with self._turned:
+            self._begun += 1
         intents = self._store.intents(self._me.id)
         if intents:
             self._wanted.wanted(intents)
-        free = self._wanted.free_slots
-        if not self.is_claiming or free <= 0:
+        if not asked and time.monotonic() < self._claim_due_s:
             return False
-        claims = self._store.claim(self._me.id, self._agents, free)
+        free = self._wanted.free_slots if self.is_claiming else 0
+        claims = self._store.claim(self._me.id, self._agents, free) if free > 0 else []
         if claims:
             self._wanted.claimed(claims)
+        self._claim_due_s = time.monotonic() + self._claim_every_s()
+        with self._turned:
+            self._looked, self._had_room = self._begun, free > 0
+            self._turned.notify_all()
         return bool(claims)
 
     def _rescue(self) -> None:

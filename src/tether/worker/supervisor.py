@@ -31,6 +31,7 @@ from tether.worker.loop import Loop, now_s
 from tether.worker.outcome import Outcome, Question
 from tether.worker.spool import Spool
 from tether.worker.surroundings import Surroundings
+from tether.worker.wakeups import WakeUps
 from tether.worker.zygotes import Zygotes
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Supervisor:
         self._around = around
         self._attempts = Attempts(around, self._zygotes, self._freed)
         self._zygotes.report_to(self._attempts)
+        self._wakeups = WakeUps(settings, store, self, self._agents)
         self._enlist()
 
     def serve(self) -> int:
@@ -95,6 +97,7 @@ class Supervisor:
         self._zygotes.warm(self._warm_agents())
         self._journal.start()
         self._claims.start()
+        self._wakeups.start()
         self._every(_OUTPUT_EVERY_S, self._attempts.flush_output)
         self._every(_LEASE_LOOK_S, self._look_at_lease)
         self._every(_OUTPUT_EVERY_S, self._look_whether_done)
@@ -111,6 +114,10 @@ class Supervisor:
         if self._draining or boottime_s() > self._lease_until_s - _LEASE_MARGIN_S:
             return 0
         return self._slots - self._taken
+
+    def look(self, timeout_s: float) -> bool:
+        """A message said that there is work: look now; False when it should be given to another worker."""
+        return self._claims.look(timeout_s)
 
     def renewed(self, until_s: float) -> None:
         """The lease holds until that boot time."""
@@ -202,10 +209,12 @@ class Supervisor:
             self._taken -= 1
         self._idle_since_s = now_s()
         self._claims.wake()
+        self._wakeups.freed()
         if self._draining:
             self._look_whether_done()
 
     def _close(self) -> None:
+        self._wakeups.close()
         self._claims.close()
         self._journal.close(self._settings.worker.drain_s)
         self._heart.close()
@@ -226,7 +235,14 @@ class Supervisor:
         worker = self._settings.worker
         self._heart = Heart(self._store, self._me, self, lease_s=worker.lease_s, beat_s=worker.heartbeat_s)
         self._claims = Claims(
-            self._store, self._me, self, self._heart, agents=self._agents, poll_s=worker.poll_s, lease_s=worker.lease_s
+            self._store,
+            self._me,
+            self,
+            self._heart,
+            agents=self._agents,
+            poll_s=worker.poll_s,
+            lease_s=worker.lease_s,
+            claim_every_s=self._wakeups.claim_every_s,
         )
 
     def _look_at_lease(self) -> None:
