@@ -108,7 +108,8 @@ class Rig:
         theirs.close()
         packets.send(self.channel, self.configure)
         if wait:
-            self.wait_told(lambda p: p["op"] in ("ready", "failed"), within_s=30)
+            said = self.wait_told(lambda p: p["op"] in ("ready", "failed"), within_s=30)
+            assert said["op"] == "ready", said
 
     def stop(self) -> None:
         """End the gateway as a supervisor's end would."""

@@ -11,6 +11,7 @@ from tether.gateway.prices import TokenUsage
 
 __all__ = ["EventMeter", "finish_of", "usage_of"]
 
+_HINTS = (b'"usage"', b'_reason"', b"[DONE]", b"error")
 _TELLING = re.compile(rb'"usage"\s*:\s*\{|"(?:finish_reason|stop_reason)"\s*:\s*"|\[DONE\]|^event:\s*error', re.MULTILINE)
 _BOUNDARY = re.compile(rb"\r?\n\r?\n")
 _MOST_PENDING = 32 * 1024 * 1024
@@ -79,6 +80,11 @@ def _uses(usage: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, in
     return uses
 
 
+def _tells(events: bytes) -> bool:
+    """Whether there is more in these events than text; quick, as most of them are nothing else."""
+    return any(hint in events for hint in _HINTS) and _TELLING.search(events) is not None
+
+
 class EventMeter:
     """Passes server-sent events through and reads their usage; whole events only, so one can be left out.
 
@@ -103,18 +109,18 @@ class EventMeter:
 
     def feed(self, data: bytes) -> bytes:
         """The bytes to pass on now: every event that is complete."""
-        whole = self._pending + data
-        end = max(whole.rfind(b"\n\n") + 2, whole.rfind(b"\r\n\r\n") + 4)
+        whole = self._pending + data if self._pending else data
+        end = len(whole) if whole.endswith(b"\n\n") else max(whole.rfind(b"\n\n") + 2, whole.rfind(b"\r\n\r\n") + 4)
         if end < 4:
             self._pending = whole
             return b"" if len(whole) < _MOST_PENDING else self.rest()
         ready, self._pending = whole[:end], whole[end:]
-        return self._read(ready) if _TELLING.search(ready) else ready
+        return self._read(ready) if _tells(ready) else ready
 
     def rest(self) -> bytes:
         """What is left when the stream has ended without closing its last event."""
         rest, self._pending = self._pending, b""
-        return self._read(rest) if _TELLING.search(rest) else rest
+        return self._read(rest) if _tells(rest) else rest
 
     def _read(self, ready: bytes) -> bytes:
         kept: list[bytes] = []
@@ -123,7 +129,7 @@ class EventMeter:
             boundary = _BOUNDARY.search(ready, start)
             end = boundary.end() if boundary else len(ready)
             event = ready[start:end]
-            if not (_TELLING.search(event) and self._event(event)):
+            if not (_tells(event) and self._event(event)):
                 kept.append(event)
             start = end
         return b"".join(kept)

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from pydantic_core import from_json
+
 from tether.gateway.refusals import BAD_REQUEST, Refusal
 
-__all__ = ["Ask", "read_ask"]
+__all__ = ["Ask", "is_unambiguous", "read_ask"]
 
 _TEXT_PARTS = frozenset(
     (
@@ -127,8 +129,8 @@ def _bad(field_name: str, problem: str) -> Refusal:
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(raw, object_pairs_hook=_pairs)
-    except (ValueError, RecursionError):
+        body = from_json(raw)
+    except ValueError:
         raise _bad("body", "is not JSON") from None
     if not isinstance(body, dict):
         raise _bad("body", "is not a JSON object")
@@ -138,11 +140,18 @@ def _object(raw: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", body)
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):  # the server might read the other one
-        raise _bad("body", "has an object with a key twice")
-    return made
+def is_unambiguous(raw: bytes) -> bool:
+    """Whether no object has a key twice: another reader might take the other one, so such bytes are never passed on."""
+    twice: list[int] = []
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(found)
+        if len(made) != len(found):
+            twice.append(1)
+        return made
+
+    json.loads(raw, object_pairs_hook=pairs)
+    return not twice
 
 
 def _typed(body: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_json
+
 from tether.errors import UnpricedModel
 from tether.gateway import meter, schema_tools
-from tether.gateway.asks import Ask
+from tether.gateway.asks import Ask, is_unambiguous
 from tether.gateway.options import ModelOptions
 from tether.gateway.prices import PriceList, Sheet
 from tether.gateway.refusals import BAD_REQUEST, NOT_FOUND, Refusal, unpriced
@@ -79,12 +80,8 @@ def outgoing(plan: Plan, hold: meter.Hold, raw: bytes) -> bytes:
     if ask.hosted:
         changes |= _bounded_uses(ask)
     if plan.schema:
-        return _dump(schema_tools.rewrite({**ask.body, **changes}))
-    return _dump({**ask.body, **changes}) if changes else raw
-
-
-def _dump(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode()
+        return to_json(schema_tools.rewrite({**ask.body, **changes}))
+    return to_json({**ask.body, **changes}) if changes or not is_unambiguous(raw) else raw
 
 
 def _output_field(plan: Plan) -> str:

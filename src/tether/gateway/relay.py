@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from pydantic_core import from_json
 
 from tether.gateway import schema_tools
 from tether.gateway.answers import EventMeter, finish_of, usage_of
@@ -85,8 +86,8 @@ async def _write(call: Call, down: web.StreamResponse, data: bytes) -> bool:
 
 def _document(body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = from_json(body)
+    except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
 

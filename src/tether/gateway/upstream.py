@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
+from yarl import URL
 
 from tether.gateway.options import GatewayOptions, ModelOptions, RetryOptions
 
@@ -92,6 +93,7 @@ class Upstreams:
     def __init__(self, options: GatewayOptions) -> None:
         self._connect_s = options.connect_s
         self._environment = getproxies_environment()
+        self._urls: dict[tuple[str, str], URL] = {}
         self._proxies: dict[str, str | None] = {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
@@ -99,6 +101,12 @@ class Upstreams:
             auto_decompress=True,
             read_bufsize=1 << 18,
         )
+
+    def _url(self, model: ModelOptions, route: str) -> URL:
+        key = (model.alias, route)
+        if key not in self._urls:
+            self._urls[key] = URL(url_of(model, route))
+        return self._urls[key]
 
     def _proxy(self, model: ModelOptions) -> str | None:
         """The proxy of the worker's environment for this server, looked up once."""
@@ -120,7 +128,7 @@ class Upstreams:
         timeout = aiohttp.ClientTimeout(total=model.timeout_s, sock_connect=self._connect_s)
         try:
             response = await self._session.post(
-                url_of(model, route),
+                self._url(model, route),
                 data=body,
                 headers=_headers(model, route, given),
                 timeout=timeout,
