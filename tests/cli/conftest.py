@@ -20,9 +20,11 @@ def warm() -> Iterator[Warm]:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, warm: Warm) -> Terminal:
+def terminal(tmp_path: Path, warm: Warm) -> Iterator[Terminal]:
     """A terminal in an empty folder that is also the home."""
-    return Terminal(tmp_path, warm)
+    terminal = Terminal(tmp_path, warm)
+    yield terminal
+    terminal.close()
 
 
 @pytest.fixture

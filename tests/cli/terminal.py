@@ -90,6 +90,7 @@ class Terminal:
     def __init__(self, folder: Path, warm: Warm) -> None:
         self.folder = folder
         self._warm = warm
+        self._started: list[subprocess.Popen[str]] = []
         self.variables = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -113,7 +114,7 @@ class Terminal:
 
     def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
         """Start a command in a new interpreter, with both outputs piped."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.arguments(*words),
             cwd=self.folder,
             env={**self.variables, **variables},
@@ -122,6 +123,14 @@ class Terminal:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what was started and still runs."""
+        for process in self._started:
+            with process:
+                process.kill()
 
     def cold(self, *words: str, **variables: str) -> Ended:
         """Run a command in a new interpreter to its end."""

@@ -77,7 +77,7 @@ BAD_FILES = [
     ('[agents.mine]\nkind = "command"', "agents.mine.command: is missing", "{goal}"),
     ("[models.x]\nmodel = 'y'", "models.x.upstream:", "correct it"),
     ('[models.x]\nupstream = "localhost:1"', "models.x.upstream:", "http"),
-    ("[limits]\nbudget = { max_usd = -1 }", "limits.budget", ""),
+    ("[limits]\nbudget = { max_usd = -1 }", "budget.max_usd: must not be negative", "write dollars"),
     ('[store]\nurl = "oracle://x"', "", ""),
 ]
 

@@ -8,10 +8,10 @@ from tether.task import ApprovalKind
 
 
 def _paused(terminal: Terminal, worker: PlayedWorker, kind: str) -> str:
-    task_id = terminal.run("submit", "x", "--max-llm-calls", "3").out.strip()
+    task_id = terminal.run("submit", "x", "--max-llm-calls", "1").out.strip()
     claim = worker.claim()
     worker.step(claim, 1, "so far", partial="half")
-    worker.pause(claim, kind, "May I?", {"limit": "max_llm_calls", "used": 3, "allowed": 3})
+    worker.pause(claim, kind, "May I?", {"limit": "max_llm_calls", "used": 1, "allowed": 1})
     return task_id
 
 
@@ -20,7 +20,7 @@ def test_approve_adds_to_the_budget_and_queues_the_task(terminal: Terminal, work
     task_id = _paused(terminal, worker, ApprovalKind.BUDGET)
     ended = terminal.run("approve", task_id, "--add", "max_llm_calls=5", "--add", "max_usd=0.5", "-m", "worth it", "--json")
     assert ended.code == 0, ended
-    assert (ended.json["state"], ended.json["budget"]["max_llm_calls"], ended.json["budget"]["max_usd"]) == ("queued", 8, 5.5)
+    assert (ended.json["state"], ended.json["budget"]["max_llm_calls"], ended.json["budget"]["max_usd"]) == ("queued", 6, 5.5)
     decided = worker.store.events(task_id, types=["approval_decided"])[0].data
     assert (decided["decision"], decided["comment"]) == ("approve", "worth it")
     assert decided["by"]
@@ -43,7 +43,7 @@ def test_an_approval_may_not_pass_a_ceiling(terminal: Terminal, worker: PlayedWo
     )
     ended = terminal.run("approve", task_id, "--add", "max_llm_calls=5", "--config", "limits.toml")
     assert ended.code == 2
-    assert "budget.max_llm_calls: 8 is over the ceiling of 5" in ended.err
+    assert "budget.max_llm_calls: 6 is over the ceiling of 5" in ended.err
 
 
 def test_answer_reaches_the_agent(terminal: Terminal, worker: PlayedWorker) -> None:

@@ -23,7 +23,7 @@ def test_every_kind_of_event_has_a_line_and_no_other() -> None:
 
 def test_lines_name_only_fields_that_exist() -> None:
     """A line speaks of fields the event has; nothing in it stays empty by a typing error."""
-    computed = {"step", "task_id", "usd", "answer"}
+    computed = {"step", "task_id", "usd", "answer", "origin"}
     for kind, text in LINES.items():
         named = {part.split("}")[0] for part in text.split("{")[1:]}
         assert named <= set(KINDS[kind].fields) | computed, kind

@@ -21,7 +21,7 @@ LINES: dict[str, str] = {
     "task_submitted": "submitted by {by}",
     "task_updated": "limits changed by {by}: {changes}",
     "task_resumed": "queued again by {by}",
-    "task_retried": "retried by {by} from checkpoint {from_checkpoint}",
+    "task_retried": "retried by {by} {origin}",
     "task_requeued": "will be tried again in {delay_s} s ({reason}, {failures} failed so far)",
     "task_paused": "paused ({reason}): {message}",
     "task_succeeded": "succeeded: {message}",
@@ -30,12 +30,12 @@ LINES: dict[str, str] = {
     "task_escalated": "escalated by {by}: {note}",
     "pause_requested": "{by} asked it to pause",
     "cancel_requested": "{by} asked it to end",
-    "attempt_started": "attempt started by {worker}, checkpoint {from_checkpoint}",
+    "attempt_started": "attempt started by {worker} {origin}",
     "attempt_ended": "attempt ended ({reason}) after {active_s} s: {message}",
     "attempt_lost": "worker {worker} is gone; found by {found_by}",
     "attempt_frozen": "stopped while the store is away: {why}",
     "attempt_thawed": "goes on after {frozen_s} s",
-    "timeout_fired": "{level} limit of {limit_s} s passed while {what}",
+    "timeout_fired": "{level} limit of {limit_s} s passed: {what}",
     "state_dumped": "state saved before the kill ({trigger}) in {took_ms} ms; see `tether state {task_id}`",
     "output": "{stream}: {text}",
     "resource_limit": "{what} reached {limit}: {action}",
@@ -124,7 +124,7 @@ class _Fields(dict[str, Any]):
         return ""
 
 
-_NULLS = {"from_checkpoint": "none", "delay_s": "0"}
+_NULLS = {"delay_s": "0"}
 
 
 def _field(key: str, value: Any) -> str:
@@ -143,6 +143,8 @@ def describe(event: Event) -> str:
     shown["task_id"] = event.task_id
     if isinstance(data.get("nanousd"), int):
         shown["usd"] = money(data["nanousd"])
+    number = shown["from_checkpoint"]
+    shown["origin"] = f"from checkpoint {number}" if number else "from the start"
     if event.type == "tool_ended":
         shown["answer"] = one_line(data.get("error") or data.get("result") or "", 100)
     text = LINES[event.type].format_map(shown)

@@ -55,7 +55,7 @@ class PlainLines:
         """Print the lines."""
         for event in events:
             if event.type not in NOISE:
-                errors().print(line(event))
+                errors().print(line(event), soft_wrap=True)
 
 
 class LivePanel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["clean", "errors", "one_line", "out", "print_error", "print_json", "print_value", "say"]
 
+PIPED_WIDTH = 160
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SPACE = re.compile(r"\s+")
 
@@ -32,8 +34,8 @@ def errors() -> Console:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    piped = not (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=piped)
+    fixed = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=None if fixed else PIPED_WIDTH)
 
 
 def clean(text: str) -> str:
@@ -50,7 +52,7 @@ def one_line(value: Any, most: int = 160) -> str:
 
 def say(text: str = "", style: str = "") -> None:
     """One line on stderr."""
-    errors().print(text, style=style)
+    errors().print(text, style=style, soft_wrap=not errors().is_terminal)
 
 
 def print_json(document: Any) -> None:

@@ -142,7 +142,7 @@ def _print_events(found: Any) -> None:
     from tether.cli.output import out
 
     for event in found:
-        out().print(line(event, wide=True))
+        out().print(line(event, wide=True), soft_wrap=not out().is_terminal)
 
 
 def _print_line(event: Event) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Narrator", "StoryFailed"]
 
 _STORY_S = 45.0
+_WIDTH = 110
 _LEFT_OUT = NOISE | {"task_submitted", "state_dumped", "call_ended", "artifact_saved"}
 
 
@@ -46,7 +47,7 @@ class Narrator:
     def chapter(self, number: int, title: str, why: str) -> None:
         """The next story."""
         out().print()
-        out().print(Rule(Text(f" {number}  {title} ", style="bold"), align="left", style="dim"))
+        out().print(Rule(Text(f" {number}  {title} ", style="bold"), align="left", style="dim"), width=_WIDTH)
         self._print(Text(why, style="dim"))
 
     def command(self, text: str) -> None:
@@ -60,7 +61,7 @@ class Narrator:
     def quote(self, lines: Iterable[str]) -> None:
         """Lines from the journal or a file."""
         for text in lines:
-            out().print(Padding(Text(one_line(text, 110), style="magenta"), (0, 0, 0, 5)))
+            self._print(Text(one_line(text, 110), style="magenta"), 5)
 
     def follow(self, handle: TaskHandle, after: int = 0) -> tuple[TaskDocument, int]:
         """Print the journal until the task is settled; the task, and where the journal was read up to."""
@@ -79,7 +80,9 @@ class Narrator:
         for event in handle.events(after=after):
             after = event.seq
             if event.type not in _LEFT_OUT:
-                out().print(Padding(line(event), (0, 0, 0, 5)), overflow="ellipsis", no_wrap=True)
+                text = line(event)
+                text.truncate(_WIDTH, overflow="ellipsis")
+                self._print(text, 5)
         return after
 
     def promise(self, text: str, kept: bool, found: object = "") -> None:
@@ -97,7 +100,7 @@ class Narrator:
         """Where the journal is, and what to do next."""
         took = time.monotonic() - self._began
         out().print()
-        out().print(Rule(style="dim"))
+        out().print(Rule(style="dim"), width=_WIDTH)
         if failed:
             self._print(Text(f"{len(failed)} of {played} stories did not end as they must: {failed}", style="bold red"))
         else:
@@ -111,5 +114,8 @@ class Narrator:
         self.command("tether init             # a commented tether.toml and an example agent")
         self.command('tether run "Write a haiku about rain into haiku.txt"')
 
-    def _print(self, text: str | Text) -> None:
-        out().print(Padding(text, (0, 0, 0, 3)))
+    def _print(self, text: str | Text, indent: int = 3) -> None:
+        if out().is_terminal:
+            out().print(Padding(text, (0, 0, 0, indent)))
+        else:
+            out().print(Text(" " * indent).append_text(Text(text) if isinstance(text, str) else text), soft_wrap=True)

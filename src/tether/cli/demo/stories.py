@@ -95,7 +95,7 @@ def _fails(stage: Stage, narrator: Narrator) -> None:
     narrator.quote([one_line(task.partial, 110)])
     narrator.promise("what it had found is kept", set(task.partial or ()) == {"ships", "storms"}, task.partial)
     narrator.tell("And there is always a next step:")
-    narrator.quote(f"{command:<50} {purpose}" for command, purpose in commands(task))
+    narrator.quote(f"{command}   # {purpose}" for command, purpose in commands(task))
     narrator.promise("it can be retried or handed to a human", {"retry", "escalate"} <= set(task.actions), task.actions)
 
 
