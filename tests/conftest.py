@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from brokers import BROKERS, Broker
 from servers import Postgres, ServerMissing, make_database, postgres
 
 _MARKER = "TETHER_TEST_SESSION"
-_GRACE_S = 5.0
+_GRACE_S = 3.0
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +45,26 @@ def postgres_of_my_own() -> Iterator[Postgres]:
         yield server.start()
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def broker_of() -> Iterator[Callable[[str], Broker]]:
+    """Starts the broker of that name (redis, rabbitmq, sqs, sqs-fifo) once for the session; leave it started and thawed."""
+    started: dict[str, Broker] = {}
+
+    def get(name: str) -> Broker:
+        if name not in started:
+            try:
+                broker = BROKERS[name]()
+            except ServerMissing as missing:
+                _missing(str(missing))
+            started[name] = broker
+            broker.start()
+        return started[name]
+
+    yield get
+    for broker in started.values():
+        broker.close()
 
 
 def _missing(message: str) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,7 @@ __all__ = ["Serving"]
 _START_S = 10.0
 
 
-class Serving:
+class Serving(ABC):
     """Serves while entered: `with … as it: it.url`. port 0: any free one."""
 
     def __init__(self, port: int = 0) -> None:
@@ -24,9 +25,9 @@ class Serving:
         self._ended: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
 
+    @abstractmethod
     def app(self) -> web.Application:
         """The application to serve; made in the serving thread."""
-        raise NotImplementedError(f"{type(self).__name__}.app()")
 
     @property
     def url(self) -> str:
