@@ -187,8 +187,9 @@ class Stage:
         self._kind = spec.get("kind", "python")
         self._entry = spec.get("entry")
         self.isolation = isolation
+        uid = FIRST_UID if os.geteuid() == 0 else None
         self.zygote: Zygote = spawn_zygote(
-            ZygoteSpec(**{"name": "tested", "kind": "python", "isolation": isolation, "env": env, **spec})
+            ZygoteSpec(**{"name": "tested", "kind": "python", "isolation": isolation, "uid": uid, "env": env, **spec})
         )
         self.attempts: dict[str, Attempt] = {}
         self.messages: list[Message] = []

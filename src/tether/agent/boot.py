@@ -107,13 +107,14 @@ def _prepare(control: socket.socket, config: Mapping[str, Any], fresh: bool) -> 
         _leave_threads_behind(control, config)
     confine.reset_signals()
     notes += _blank_out(_descriptors() - before)
-    walls = sandbox.probe(config.get("uid"))
+    uid = config.get("uid") if config.get("uid") is not None and sandbox.may_give(config["uid"]) else None
+    walls = sandbox.probe(uid)
     inside = sandbox.behind_namespaces() if walls["processes"] == sandbox.ENFORCED else None
     outside = sandbox.without_namespaces(next(iter(walls["why"].values()), "isolation is set to cooperative"))
     _refuse_unless_enforced(config, inside, outside)
     code = [*visible.interpreter(), *([code_dir] if code_dir else [])]
     readable, reachable = (visible.closed_to_others(code, above=above) is None for above in (False, True))
-    zygote = Zygote(control, code_dir, inside, outside, uids=os.geteuid() == 0 and reachable)
+    zygote = Zygote(control, code_dir, inside, outside, uids=uid is not None and reachable)
     sys.stdout.flush()
     sys.stderr.flush()
     gc.collect()
@@ -126,7 +127,7 @@ def _prepare(control: socket.socket, config: Mapping[str, Any], fresh: bool) -> 
         "mode": "fresh" if fresh else "fork",
         "pid": os.getpid(),
         "walls": used.document(),
-        "uids": os.geteuid() == 0 and (readable if used is inside else reachable),
+        "uids": uid is not None and (readable if used is inside else reachable),
         "notes": notes,
     }
     return ready, zygote

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,8 @@ def plan_of(
     key: str, spec: Mapping[str, Any], fds: Sequence[int], *, code_dir: str | None, namespaces: bool, walls: Walls
 ) -> Plan:
     """The plan for a start packet; raises ValueError or KeyError when it lacks something."""
+    if not os.path.isdir(spec["workspace"]):
+        raise ValueError(f"workspace: {spec['workspace']} is not a folder")
     visible = around(
         code_dir=code_dir,
         workspace=spec["workspace"],

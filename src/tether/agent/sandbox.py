@@ -17,7 +17,7 @@ from typing import Any
 from tether.agent import landlock, limits, mounts, seccomp, syscalls
 from tether.agent.visible import Visible, interpreter
 
-__all__ = ["Ids", "Walls", "behind_namespaces", "enter", "open_listeners", "probe", "write_maps"]
+__all__ = ["Ids", "Walls", "behind_namespaces", "enter", "may_give", "open_listeners", "probe", "write_maps"]
 
 ENFORCED, COOPERATIVE = "enforced", "cooperative"
 NAMESPACES = (
@@ -31,6 +31,7 @@ NAMESPACES = (
 GATEWAY_PORT, PROXY_PORT = 8080, 8081
 _BACKLOG = 128
 _PROBE_S = 5.0
+_CAPABILITIES = (0, 6, 7)  # CHOWN, SETGID, SETUID
 _ALLOW = (
     "allow user namespaces for the worker (sysctl user.max_user_namespaces and kernel.apparmor_restrict_unprivileged_userns; "
     "in a container a seccomp profile that permits unshare and mount)"
@@ -83,6 +84,14 @@ def without_namespaces(problem: str) -> Walls:
         return Walls(files=ENFORCED, processes=COOPERATIVE, network=COOPERATIVE, why=why)
     lacking = f"Landlock {version} cannot refuse truncation" if version else "the kernel has no Landlock"
     return Walls(files=COOPERATIVE, processes=COOPERATIVE, network=COOPERATIVE, why={"files": f"{lacking}; {problem}", **why})
+
+
+def may_give(uid: int) -> bool:
+    """Whether this process may give that user to another: it is root, with the capabilities for it, and the user exists here."""
+    status = _read("/proc/self/status")
+    held = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), 0)
+    mapped = all(_is_mapped(uid, _read(f"/proc/self/{name}_map")) for name in ("uid", "gid"))
+    return os.geteuid() == 0 and mapped and all(held >> capability & 1 for capability in _CAPABILITIES)
 
 
 def probe(uid: int | None = None) -> dict[str, Any]:
@@ -184,6 +193,16 @@ def _rehearsed(child: int, ids: Ids, tell: int, answer: int) -> str | None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     return None if said == b"+" else f"setting up namespaces failed: {said.decode(errors='replace') or 'it took too long'}"
+
+
+def _is_mapped(number: int, table: str) -> bool:
+    rows = (tuple(map(int, line.split())) for line in table.splitlines())
+    return any(first <= number < first + count for first, _, count in rows)
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read()
 
 
 def _write(path: str, text: str) -> None:

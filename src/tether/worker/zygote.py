@@ -26,8 +26,8 @@ _TAIL = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class ZygoteSpec:
-    """What a zygote is for. Paths are absolute; `tools`: entries its attempts may call; `uid`: a host user attempts will get
-    (as root), to try the walls with; `python`: None is this interpreter."""
+    """What a zygote is for. Paths are absolute; `tools`: entries its attempts may call; `uid`: one of the host users attempts
+    will get, to try it with (None: they get none of their own); `python`: None is this interpreter."""
 
     name: str
     kind: str
