@@ -6,6 +6,7 @@ Each can be stopped and started again on the same port (empty, as after a loss),
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -22,6 +23,12 @@ from servers import ServerMissing, free_port
 
 _START_S = 90.0
 _STOP_S = 20.0
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Server:
@@ -51,6 +58,7 @@ class Server:
                 env={**os.environ, **self.environment()},
                 cwd=self.folder,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
         deadline = time.monotonic() + _START_S
         while not self.is_ready():
@@ -190,6 +198,7 @@ class RabbitMQ(Server):
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "none"),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",
+            "RABBITMQ_FEATURE_FLAGS": "",
             "HOME": str(self.folder),
         }
 
@@ -273,7 +282,12 @@ class Moto(Server):
 
 
 #: every broker that tests go through, by name
-BROKERS: Mapping[str, Callable[[], Broker]] = {"redis": Redis, "rabbitmq": RabbitMQ, "sqs": Moto}
+BROKERS: Mapping[str, Callable[[], Broker]] = {
+    "redis": Redis,
+    "rabbitmq": RabbitMQ,
+    "sqs": Moto,
+    "sqs-fifo": lambda: Moto(fifo=True),
+}
 
 
 @contextlib.contextmanager
