@@ -9,10 +9,10 @@ READY_313 := .venv-3.13/.installed
 # the type checker's wrapper must not ask the network for a newer one
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help run demo test test-all check bench services real docs lock format clean
+.PHONY: help run demo test test-313 test-all check bench services real docs lock format clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 run: $(READY) ## Start the API, the page and a worker here (tether up)
 	@exec $(BIN)/tether up
@@ -24,8 +24,10 @@ test: $(READY) ## All tests, with real servers and processes; ARGS="-k name" pic
 	@scripts/services.sh
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-test-all: test $(READY_313) ## All tests, and those of units and processes again on Python 3.13
-	@exec .venv-3.13/bin/python -m pytest tests/unit tests/processes $(ARGS)
+test-313: $(READY_313) ## The tests of units, fakes and processes on Python 3.13
+	@exec .venv-3.13/bin/python -m pytest tests/unit tests/testing tests/processes $(ARGS)
+
+test-all: test-313 test ## Both
 
 check: $(READY) ## Format, lint, types, import rules and unit tests, in under a minute
 	@$(BIN)/ruff format --check --quiet . || { echo "make format mends the formatting of:"; $(BIN)/ruff format --check .; exit 1; }

@@ -30,8 +30,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_make_targets_that_are_named_exist(page: Path) -> None:
     """Every `make target` a page tells its reader to type is there."""
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:^\s*|`)make ([a-z-]+)(?=`|\s|$)", page.read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^\s*|`)make ([a-z0-9-]+)(?=`|\s|$)", page.read_text(), re.MULTILINE))
     assert named <= targets
 
 
