@@ -270,7 +270,7 @@ class Attempts:
             if found.result not in (None, ""):
                 attempt.partial = found.result
                 self._around.journal.write(attempt.entry(partial=found.result))
-            self.end(attempt, Outcome(reason=reason, message=found.problem, exit=code), dump=False)
+            self.end(attempt, Outcome(reason=reason, message=_with_last_words(found.problem, attempt), exit=code), dump=False)
 
     def gateway_said(self, packet: dict[str, Any]) -> None:
         """Calls, refusals and Link requests of commands, as the gateway reports them."""
@@ -401,6 +401,12 @@ class Attempts:
 def _reason_of_exit(code: int | None) -> Reason:
     """A SIGKILL nobody here sent is the kernel's out-of-memory killer; SIGXCPU and SIGXFSZ are limits too."""
     return Reason.RESOURCE_LIMIT if code in (-9, -24, -25) else Reason.AGENT_ERROR
+
+
+def _with_last_words(problem: str, attempt: LiveAttempt) -> str:
+    """The problem, and the last line the command wrote to stderr, which usually says why."""
+    lines = attempt.captured["stderr"].tail(2000).strip().splitlines()
+    return f"{problem}: {lines[-1][:300]}" if lines else problem
 
 
 def _left_without_result(code: int | None) -> Outcome:

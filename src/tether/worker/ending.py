@@ -23,7 +23,7 @@ from tether.worker.surroundings import Surroundings
 __all__ = ["Closing"]
 
 log = logging.getLogger("tether.worker")
-_STACKS_S = 0.1
+_STACKS_S = 0.8
 _STACKS_LOOK_S = 0.004
 _DUMP_S = 2.0
 _SECOND_KILL_S = 0.25
@@ -84,7 +84,7 @@ class Closing:
     # --- dump -------------------------------------------------------------------------------------------------------
 
     def _await_stacks(self) -> None:
-        """Step 2: wait until the stacks stopped growing, at most 100 ms."""
+        """Step 2: wait until the stacks stopped growing, at most 0.8 s (on a starved machine)."""
         size = sum(self._attempt.captured[name].total_bytes for name in ("stacks", "astacks"))
         settled = size > 0 and size == self._stacks_bytes
         self._stacks_bytes = size
@@ -252,9 +252,8 @@ class Closing:
         events: list[NewEvent] = []
         for name in ("stdout", "stderr"):
             captured = attempt.captured[name]
-            text = captured.fresh()
-            if text:
-                events.append(attempt.event("output", stream=name, text=text, dropped=captured.dropped_bytes))
+            if captured.has_news():
+                events.append(attempt.event("output", stream=name, text=captured.fresh(), dropped=captured.dropped_bytes))
         return events
 
 

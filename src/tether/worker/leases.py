@@ -221,14 +221,15 @@ class Claims:
     def _live(self) -> None:
         more = False
         while not self._ended:
-            asked = more or self._woken.is_set()
-            self._woken.clear()
-            more = self._guarded(lambda asked=asked: self._turn(asked))
+            # Expiry comes before claims: what waited too long is not begun.
             for number, chore in enumerate(self._chores):
                 if time.monotonic() >= self._due.get(number, 0):
                     # A little jitter keeps the workers of a fleet from sweeping at the same moment.
                     self._due[number] = time.monotonic() + chore.every_s * random.uniform(0.8, 1.2)
                     self._guarded(chore.work)
+            asked = more or self._woken.is_set()
+            self._woken.clear()
+            more = self._guarded(lambda asked=asked: self._turn(asked))
             if not more:
                 self._woken.wait(self._poll_s)
 

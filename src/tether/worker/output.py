@@ -25,6 +25,7 @@ class Captured:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace")
         self.total_bytes = 0
         self.dropped_bytes = 0
+        self._told_bytes = 0
 
     def add(self, data: bytes) -> None:
         """Take what was read."""
@@ -45,6 +46,11 @@ class Captured:
         """Text that was not handed out before."""
         data, self._fresh = bytes(self._fresh), bytearray()
         return self._decode.decode(data)
+
+    def has_news(self) -> bool:
+        """Whether there is fresh text, or more was dropped since this was asked last."""
+        told, self._told_bytes = self._told_bytes, self.dropped_bytes
+        return bool(self._fresh) or self.dropped_bytes > told
 
 
 class Pipe:

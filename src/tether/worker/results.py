@@ -9,10 +9,10 @@ from typing import Any
 
 __all__ = ["problem_of"]
 
-_LIMIT_S = 10.0
+_LIMIT_S = 5.0
 _CHECK = """
 import json, sys, resource
-resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
+resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
 resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 import jsonschema
 given = json.load(sys.stdin)
@@ -27,7 +27,7 @@ except jsonschema.SchemaError as error:
 
 
 def problem_of(result: Any, schema: Any) -> str | None:
-    """What is wrong with `result`, in one line, or None; takes at most 10 s."""
+    """What is wrong with `result`, in one line, or None; takes at most 5 s."""
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-c", _CHECK],
