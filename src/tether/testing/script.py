@@ -14,7 +14,20 @@ from typing import Any, cast
 
 from tether.errors import ValidationError
 
-__all__ = ["Fault", "Message", "Reply", "Request", "Script", "ToolCall", "Usage", "as_script", "call", "fault", "reply"]
+__all__ = [
+    "Fault",
+    "Message",
+    "Reply",
+    "Request",
+    "Script",
+    "ToolCall",
+    "Usage",
+    "as_script",
+    "call",
+    "fault",
+    "reply",
+    "script_from_json",
+]
 
 FAULTS = ("hang", "gate", "delay", "drip", "status", "cut", "reset", "garbage", "empty", "no_usage")
 
