@@ -29,7 +29,7 @@ class Nursery:
             self._process = subprocess.Popen([sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()])
         self._sock = ours
         self._sock.settimeout(_START_S)
-        self._reply()
+        self.after_rehearsal = self._reply()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,7 +63,8 @@ def _serve(sock: socket.socket) -> None:
     from tether.agent import loop
 
     loop.warm()
-    send(sock, {"ready": True})
+    loop.warm({"provider": "anthropic", "tools": ["read_file"]})
+    send(sock, {"threads": len(os.listdir("/proc/self/task")), "descriptors": _descriptors(sock.fileno())})
     while (received := receive(sock)) is not None:
         packet, fds = received
         if packet["op"] == "start":
@@ -75,6 +76,14 @@ def _serve(sock: socket.socket) -> None:
         else:
             ended, status = os.waitpid(packet["pid"], os.WNOHANG)
             send(sock, {"status": status if ended else None})
+
+
+def _descriptors(own: int) -> list[str]:
+    """What is open beside the standard streams and our socket."""
+    open_fds = [int(fd) for fd in os.listdir("/proc/self/fd")]
+    return [
+        os.readlink(f"/proc/self/fd/{fd}") for fd in open_fds if fd > 2 and fd != own and os.path.exists(f"/proc/self/fd/{fd}")
+    ]
 
 
 def _attempt(spec: dict[str, Any], link: socket.socket, control: socket.socket) -> None:
