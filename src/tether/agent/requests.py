@@ -1,4 +1,4 @@
-"""What both Links have in common and no socket is needed for: request fields, the meaning of replies, the agent's view."""
+"""What both Links share and no socket is needed for: request fields, the meaning of replies, the agent's view."""
 
 from __future__ import annotations
 
