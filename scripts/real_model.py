@@ -211,8 +211,16 @@ def run(upstream: str, model: Model, goal: str, more: list[str]) -> int:
     command = [str(Path(sys.executable).with_name("tether")), "run", goal, "--config", str(file), *limits, *more]
     say("$ " + " ".join(f'"{word}"' if " " in word else word for word in command))
     code = subprocess.run(command, check=False).returncode
-    say(f"journal: tether list --config {file}; workspaces: {folder / 'workspaces'}")
+    for path in written(folder / "workspaces"):
+        say(f"{path}: {path.read_text(errors='replace')[:500]!r}")
+    say(f"its journal: {command[0]} list --config {file}, then events ID and show ID")
     return code
+
+
+def written(workspaces: Path) -> list[Path]:
+    """The files in the workspace that was used last."""
+    newest = max(workspaces.glob("*/"), key=lambda folder: folder.stat().st_mtime, default=None)
+    return [] if newest is None else sorted(path for path in newest.rglob("*") if path.is_file())
 
 
 def main() -> int:
