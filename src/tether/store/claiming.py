@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, false, insert, literal_column, not_, select, update
+from sqlalchemy import bindparam, insert, literal_column, select, update
 
 from tether.lifecycle import Change, State
 from tether.store import checkpoints
@@ -16,8 +16,9 @@ from tether.store.payloads import unpack
 from tether.store.prepared import Prepared
 from tether.store.reading import Reading
 from tether.store.rows import Checkpoint, Claim, ToolRecord
-from tether.store.tables import approvals, attempts, budgets, events, holds, tasks, workers
-from tether.store.taskrow import TaskRow, select_tasks
+from tether.store.tables import approvals, attempts, budgets, events, tasks, workers
+from tether.store.taskrow import TaskRow
+from tether.store.waiting import Wanted, candidates
 from tether.store.writing import Writing
 from tether.task import Approval, Task
 
@@ -54,13 +55,13 @@ def promote(tx: Writing) -> None:
     tx.flush()
 
 
-def claim(tx: Writing, worker_id: str, agents: Sequence[str], n: int) -> list[Claim]:
+def claim(tx: Writing, worker_id: str, wanted: Wanted, n: int) -> list[Claim]:
     """Lease up to n tasks to a live worker."""
     alive = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "live", workers.c.lease_until_ms > tx.now_ms)
     if n <= 0 or tx.one(alive) is None:
         return []
     promote(tx)
-    rows = _candidates(tx, agents, n)
+    rows = candidates(tx, wanted, n)
     for row in rows:
         tx.rows[row.id] = row
     before = {row.id: row.reason for row in rows}
@@ -94,29 +95,6 @@ def claim(tx: Writing, worker_id: str, agents: Sequence[str], n: int) -> list[Cl
             )
         )
     return claims
-
-
-def _candidates(tx: Writing, agents: Sequence[str], n: int) -> list[TaskRow]:
-    """Per agent the first n of its index, then the best n of all: never reads more, however long the queue."""
-    held = _held(tx)
-    found: list[TaskRow] = []
-    for agent in sorted(set(agents)):
-        query = (
-            select_tasks().where(_queued, tasks.c.agent == agent, *held).order_by(tasks.c.priority.desc(), tasks.c.id).limit(n)
-        )
-        found += [TaskRow.of(row) for row in tx.all(tx.dialect.locked(query, skip=True))]
-    return sorted(found, key=lambda row: (-row.priority, row.id))[:n]
-
-
-def _held(tx: Reading) -> list[ColumnElement[bool]]:
-    """Conditions that leave out what an operator holds."""
-    conditions: list[ColumnElement[bool]] = []
-    for row in tx.all(select(holds).where(holds.c.stop == "claims")):
-        matches = [
-            tasks.c[name] == getattr(row, name) for name in ("agent", "task_type", "tenant") if getattr(row, name) is not None
-        ]
-        conditions.append(not_(and_(*matches)) if matches else false())
-    return conditions
 
 
 def _lease(tx: Writing, row: TaskRow, worker_id: str, epoch: int, checkpoint: Checkpoint | None) -> None:

@@ -41,6 +41,10 @@ class Dialect(Protocol):
         """The select with its rows locked till the end of the transaction; skip: without those that others hold."""
         ...
 
+    def alone(self, connection: Connection, name: str) -> None:
+        """Wait until no other transaction is in the part of that name; it ends with the transaction."""
+        ...
+
     def upsert(self, table: Any) -> Any:
         """An insert that can take on_conflict_do_update and on_conflict_do_nothing."""
         ...

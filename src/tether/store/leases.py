@@ -151,7 +151,7 @@ def take_wakes(tx: Writing, limit: int, older_than_s: float) -> list[Wake]:
     return [Wake(task_id=row.id, agent=row.agent, tenant=row.tenant, priority=row.priority) for row in found]
 
 
-def _unannounced(tx: Reading, older_than_s: float) -> Select[tuple[str, str, str, int]]:
+def _unannounced(tx: Reading, older_than_s: float) -> Select[Any, Any, Any, Any]:
     before = tx.now_ms - int(older_than_s * 1000)
     columns = (tasks.c.id, tasks.c.agent, tasks.c.tenant, tasks.c.priority)
     ready = (tasks.c.state == "queued", tasks.c.ready_ms.is_(None), tasks.c.since_ms <= before)

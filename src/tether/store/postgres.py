@@ -81,6 +81,10 @@ class Postgres:
         """FOR UPDATE, or FOR UPDATE SKIP LOCKED."""
         return select.with_for_update(skip_locked=skip)
 
+    def alone(self, connection: Connection, name: str) -> None:
+        """An advisory lock until the end of the transaction."""
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tether:{name}", 0))))
+
     def upsert(self, table: Any) -> Any:
         """INSERT … ON CONFLICT."""
         return insert(table)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ from tether.store.tables import events
 __all__ = ["SQLite"]
 
 _BUSY_S = 5.0
+_AGAIN_S = (0.001, 0.006)
 _JULIAN_UNIX_EPOCH = "2440587.5"
 _MEANINGS = {
     "locked": "is locked by another process for more than {busy:g} s; try again, or find who holds it",
@@ -53,7 +56,7 @@ class SQLite:
         if not self._writing.acquire(timeout=_BUSY_S):
             raise StoreUnavailable(f"the store {self.path} {_MEANINGS['locked'].format(busy=_BUSY_S)}")
         try:
-            with self.engine.connect().execution_options(tether_begin="BEGIN IMMEDIATE") as connection, connection.begin():
+            with self.engine.connect().execution_options(tether_writes=True) as connection, connection.begin():
                 yield connection
         finally:
             self._writing.release()
@@ -73,6 +76,9 @@ class SQLite:
     def locked(self, select: Select[*tuple[Any, ...]], *, skip: bool = False) -> Select[*tuple[Any, ...]]:  # noqa: ARG002
         """BEGIN IMMEDIATE locked everything already."""
         return select
+
+    def alone(self, connection: Connection, name: str) -> None:
+        """BEGIN IMMEDIATE let nobody else in already."""
 
     def upsert(self, table: Any) -> Any:
         """INSERT … ON CONFLICT."""
@@ -147,4 +153,27 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("tether_begin", "BEGIN"))
+    if not connection.get_execution_options().get("tether_writes"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    driver.execute("PRAGMA busy_timeout = 1")
+    try:
+        if not _begun(driver, time.monotonic() + _BUSY_S):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # the last try, whose error is the caller's
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1000)}")
+
+
+def _begun(driver: sqlite3.Connection, deadline: float) -> bool:
+    """Ask again and again. SQLite's own waiting asks ever more rarely, so that who waited longest would be served last."""
+    while time.monotonic() < deadline:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                return False
+            time.sleep(random.uniform(*_AGAIN_S))
+        else:
+            return True
+    return False

@@ -29,6 +29,7 @@ from tether.store import rows as r
 from tether.store.access import Access
 from tether.store.listing import document
 from tether.store.queries import Queries
+from tether.store.waiting import Wanted
 from tether.store.writing import Writing
 from tether.task import Answer, Budget, Task, TaskDocument, Timeouts
 
@@ -165,14 +166,24 @@ class Store(Access, Queries):
         """The worker is done; leases it still holds are free for the next rescue()."""
         self._database.write(lambda tx: leases.retire(tx, worker_id))
 
-    def claim(self, worker_id: str, agents: Sequence[str], n: int) -> list[r.Claim]:
-        """Lease up to n queued tasks of these agents: highest priority first, then oldest.
+    def claim(
+        self,
+        worker_id: str,
+        agents: Sequence[str],
+        n: int,
+        *,
+        tenants: Sequence[str] = (),
+        limits: Mapping[str, int] | None = None,
+    ) -> list[r.Claim]:
+        """Lease up to n queued tasks of these agents (and tenants): highest priority first, fair between tenants, then oldest.
 
+        limits: attempts at the same time over all workers, by "agent:NAME", "tenant:NAME" and "tenant:*" (each other tenant).
         Empty when there are none, or the worker is not live.
         """
         if n <= 0 or not self._database.read(lambda tx: claiming.worth_claiming(tx, agents)):
             return []
-        return self._database.write(lambda tx: claiming.claim(tx, worker_id, agents, n))
+        wanted = Wanted(agents=tuple(agents), tenants=tuple(tenants), limits=limits or {})
+        return self._database.write(lambda tx: claiming.claim(tx, worker_id, wanted, n))
 
     def journal(self, entries: Sequence[r.Entry]) -> list[r.Written]:
         """Write entries in one transaction, each only while its lease token is the task's; answers in the order given."""
@@ -213,7 +224,7 @@ class Store(Access, Queries):
         return self._database.write(lambda tx: waits.expire(tx, limit))
 
     def take_wakes(self, limit: int = 500, *, older_than_s: float = 0.0) -> list[r.Wake]:
-        """The outbox: queued tasks that wait to be announced since older_than_s; each is given to one caller, who announces it."""
+        """The outbox: queued tasks that wait to be announced since older_than_s; each is given to one caller only."""
         if not self._database.read(lambda tx: leases.worth_announcing(tx, older_than_s)):
             return []
         return self._database.write(lambda tx: leases.take_wakes(tx, limit, older_than_s))

@@ -91,7 +91,16 @@ _wake = text("wake = 1")
 _keyed = text("idempotency_key IS NOT NULL")
 _ended = text("ended_at_ms IS NOT NULL")
 _owned = text('"user" IS NOT NULL')
-Index("ix_tasks_claim", tasks.c.agent, tasks.c.priority.desc(), tasks.c.id, sqlite_where=_queued, postgresql_where=_queued)
+Index(
+    "ix_tasks_line",
+    tasks.c.agent,
+    tasks.c.tenant,
+    tasks.c.priority.desc(),
+    tasks.c.id,
+    sqlite_where=_queued,
+    postgresql_where=_queued,
+)
+Index("ix_tasks_running", tasks.c.agent, tasks.c.tenant, sqlite_where=_leased, postgresql_where=_leased)
 Index("ix_tasks_ready", tasks.c.ready_ms, sqlite_where=_delayed, postgresql_where=_delayed)
 Index("ix_tasks_worker", tasks.c.worker_id, sqlite_where=_leased, postgresql_where=_leased)
 Index("ix_tasks_wait", tasks.c.wait_until_ms, sqlite_where=_waiting, postgresql_where=_waiting)

@@ -12,10 +12,10 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tether.errors import StoreUnavailable
 from tether.store.rows import Claim, Intent, NewWorker, WorkerRow
@@ -163,17 +163,17 @@ class Claims:
         wanted: Wanted,
         heart: Heart,
         *,
-        agents: tuple[str, ...],
+        wanted_tasks: Mapping[str, Any],
         poll_s: float,
         lease_s: float,
         claim_every_s: Callable[[], float] = float,
     ) -> None:
-        """claim_every_s: seconds between claims that nothing asked for, beyond poll_s; it may change."""
+        """wanted_tasks: arguments of Store.claim. claim_every_s: seconds between claims that nothing asked for, beyond poll_s; it may change."""
         self._store = store
         self._me = me
         self._wanted = wanted
         self._heart = heart
-        self._agents = agents
+        self._wanted_tasks = wanted_tasks
         self._poll_s = poll_s
         self._lease_s = lease_s
         self._claim_every_s = claim_every_s
@@ -252,7 +252,7 @@ class Claims:
         if not asked and time.monotonic() < self._claim_due_s:
             return False
         free = self._wanted.free_slots if self.is_claiming else 0
-        claims = self._store.claim(self._me.id, self._agents, free) if free > 0 else []
+        claims = self._store.claim(self._me.id, n=free, **self._wanted_tasks) if free > 0 else []
         if claims:
             self._wanted.claimed(claims)
         self._claim_due_s = time.monotonic() + self._claim_every_s()

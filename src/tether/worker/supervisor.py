@@ -239,7 +239,7 @@ class Supervisor:
             self._me,
             self,
             self._heart,
-            agents=self._agents,
+            wanted_tasks={"agents": self._agents, "tenants": worker.tenants, "limits": self._settings.limits.concurrency},
             poll_s=worker.poll_s,
             lease_s=worker.lease_s,
             claim_every_s=self._wakeups.claim_every_s,
