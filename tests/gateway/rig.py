@@ -86,10 +86,10 @@ class Rig:
     """Store, provider and gateway process; `told` has every packet of the gateway."""
 
     def __init__(self, folder: Path, configure: Mapping[str, Any]) -> None:
-        self.url = f"sqlite:///{folder / 'tether.db'}"
-        self.store: Store = open_store(self.url)
-        self.database = create_engine(self.url)
-        self.configure = {"op": "configure", "store_url": self.url, "limits": {}, **configure}
+        self.url = configure.get("store_url") or f"sqlite:///{folder / 'tether.db'}"
+        self.store: Store = open_store(self.url, migrate=True)
+        self.database = create_engine(self.url.replace("postgresql://", "postgresql+psycopg://"))
+        self.configure = {"op": "configure", "limits": {}, **configure, "store_url": self.url}
         self.told: list[dict[str, Any]] = []
         self.clients: list[openai.OpenAI] = []
         self.process: subprocess.Popen[bytes] | None = None

@@ -92,12 +92,14 @@ def test_what_is_not_a_request_is_refused(raw: bytes) -> None:
         ("responses", {"input": "x", "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}, "unpriced_tool"),
         ("responses", {"input": "x", "background": True}, "unpriced_option"),
         ("responses", {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "unpriced_media"),
+        ("chat", {"model": "gpt-4o-search-preview"}, "unpriced_tool"),
         ("embeddings", {"input": {"image": "x"}}, "unpriced_media"),
     ],
 )
 def test_what_cannot_be_priced_is_refused(route: str, more: dict[str, Any], code: str) -> None:
     """Hosted tools, media and options without a declared price never reach the provider."""
-    assert refused({**HELLO, **more}, route) == code
+    passing = {"any": ModelOptions(alias="any", upstream="http://127.0.0.1:1/v1")}
+    assert refused({**HELLO, **more}, route, models=MODELS | passing) == code
 
 
 def test_priced_tools_are_bounded() -> None:
@@ -114,6 +116,7 @@ def test_the_prompt_is_bounded_by_its_bytes_and_the_window() -> None:
     sheet = PRICES.sheet(MODELS["m"], "big")
     assert short.size <= meter.bound_input(short, sheet, {}) < short.size + 100
     assert meter.bound_input(long, sheet, {}) == 50_000
+    assert meter.bound_input(read_ask("chat", b" " * 60_000 + b'{"messages": []}', long_prompt=True), sheet, {}) > 60_000
     assert meter.bound_input(ask({"input": "x", "previous_response_id": "r"}, "responses"), sheet, {}) == 50_000
 
 
@@ -153,7 +156,7 @@ def test_models_are_found_by_alias_name_and_passing_entries() -> None:
 
 
 def test_clamping_leaves_the_floor() -> None:
-    """Scarce money shortens the answer down to the floor, then the call is refused; a wish under the floor is its own floor."""
+    """Scarce money shortens the answer to the floor and never under allowed thinking; a wish under the floor is its own floor."""
     plan = make_plan(ask({**HELLO, "max_tokens": 2000}), MODELS, "m", PRICES, {})
 
     def clamped(output: int, floor: int = 256) -> int | None:
@@ -162,6 +165,11 @@ def test_clamping_leaves_the_floor() -> None:
         return None if hold is None else hold.max_output
 
     assert [clamped(5000), clamped(300), clamped(256), clamped(255)] == [2000, 300, 256, None]
+    thinking = make_plan(
+        ask({**HELLO, "max_tokens": 2000, "thinking": {"budget_tokens": 1024}}, "messages"), MODELS, "m", PRICES, {}
+    )
+    scarce = meter.Left(nanousd=thinking.sheet.most(thinking.full.input_bound, 1000), tokens=10**9)
+    assert meter.clamp(thinking.ask, thinking.sheet, thinking.full, scarce, 256) is None
     tokens = meter.Left(nanousd=10**12, tokens=plan.full.input_bound + 400)
     hold = meter.clamp(plan.ask, plan.sheet, plan.full, tokens, 256)
     assert hold is not None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 import urllib.error
 import urllib.request
 from typing import Any
@@ -132,7 +134,7 @@ def test_free_models_need_no_price(rig: Rig, models: ScriptedModels) -> None:
     assert "max_tokens" not in ledger_of(models, attempt)[0].body
 
 
-async def _fifty(attempt: Attempt, **more: Any) -> list[Any]:
+async def fifty(attempt: Attempt, **more: Any) -> list[Any]:
     async with attempt.async_openai(max_retries=2) as client:
         messages: Any = [{"role": "user", "content": attempt.key}]
         calls = [client.chat.completions.create(model="m", messages=messages, **more) for _ in range(50)]
@@ -142,7 +144,7 @@ async def _fifty(attempt: Attempt, **more: Any) -> list[Any]:
 def test_concurrent_calls_never_pass_the_limit(rig: Rig, models: ScriptedModels) -> None:
     """50 concurrent calls against max_llm_calls=10: exactly 10 reach the provider, the others are refused for good."""
     attempt = rig.attempt(max_llm_calls=10)
-    answers = asyncio.run(_fifty(attempt))
+    answers = asyncio.run(fifty(attempt))
     refused = [a for a in answers if isinstance(a, openai.APIStatusError)]
     assert (len(refused), len(ledger_of(models, attempt))) == (40, 10)
     assert {(r.status_code, r.code, r.response.headers.get("x-should-retry")) for r in refused} == {
@@ -159,7 +161,7 @@ def test_concurrent_calls_never_pass_the_limit(rig: Rig, models: ScriptedModels)
 def test_concurrent_calls_wait_for_room_instead_of_failing(rig: Rig, models: ScriptedModels) -> None:
     """Calls that would fit but for what others hold wait for those to settle: all succeed, and the money is never passed."""
     attempt = rig.attempt(max_usd=0.01)
-    answers = asyncio.run(_fifty(attempt, max_tokens=1000))
+    answers = asyncio.run(fifty(attempt, max_tokens=1000))
     assert not [a for a in answers if isinstance(a, Exception)]
     assert len(attempt.settled(50)) == 50
     assert attempt.usage["nanousd"] == 50 * COST <= 10_000_000
@@ -283,6 +285,30 @@ def test_a_client_that_leaves_still_pays_the_real_usage(rig: Rig, models: Script
     (ended,) = attempt.settled(1)
     assert (ended["outcome"], ended["settled"], ended["nanousd"]) == ("cut", "usage", COST)
     assert ledger_of(models, attempt)[0].answered
+
+
+def test_a_client_may_ask_before_it_sends(rig: Rig) -> None:
+    """Expect: 100-continue, which curl sends with large bodies, is answered at once."""
+    attempt = rig.attempt()
+    body = json.dumps({"model": "m", "messages": GO}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {attempt.token}\r\nExpect: 100-continue\r\n"
+    with socket.create_connection(("127.0.0.1", attempt.port), timeout=10) as sock:
+        sock.sendall(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode())
+        assert sock.recv(1000).startswith(b"HTTP/1.1 100")
+        sock.sendall(body)
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_one_attempt_cannot_take_all_connections(rig: Rig) -> None:
+    """Connections beyond an attempt's share are dropped, and its neighbour is served."""
+    greedy, neighbour = rig.attempt(), rig.attempt()
+    with contextlib.ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(socket.create_connection(("127.0.0.1", greedy.port), timeout=10))
+        assert chat(neighbour).choices
+        last = stack.enter_context(socket.create_connection(("127.0.0.1", greedy.port), timeout=10))
+        with contextlib.suppress(ConnectionResetError):
+            assert last.recv(10) == b""
 
 
 def test_bad_requests_cost_nothing(rig: Rig, models: ScriptedModels) -> None:

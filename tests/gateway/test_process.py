@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import json
 import os
@@ -17,7 +18,7 @@ import openai
 import pytest
 
 from rig import Rig, eventually, listener, running
-from test_calls import chat, ledger_of, post
+from test_calls import chat, fifty, ledger_of, post
 from tether.testing import ScriptedModels
 
 GO = b'{"model": "m", "messages": [{"role": "user", "content": "go"}]}'
@@ -168,7 +169,8 @@ def test_keys_stay_inside(own: Rig) -> None:
 )
 def test_a_bad_configuration_is_named(tmp_path: Path, wrong: dict[str, Any], field: str) -> None:
     """A gateway that cannot start says which key is wrong, and ends."""
-    made = Rig(tmp_path, {"models": {}, **wrong})
+    made = Rig(tmp_path, {"models": {}})
+    made.configure |= wrong
     try:
         made.start(wait=False)
         assert field in made.wait_told(lambda p: p["op"] == "failed", within_s=30)["problem"]
@@ -205,6 +207,15 @@ def test_tools_as_a_schema(tmp_path: Path) -> None:
             assert streamed.function.name == "add"
             attempt.settled(2)
         assert all("tools" not in e.body and "response_format" in e.body for e in models.ledger)
+
+
+def test_the_limit_holds_on_postgresql(models: ScriptedModels, tmp_path: Path, postgres_database: str) -> None:
+    """On PostgreSQL too, of 50 concurrent calls exactly those within the limit reach the provider."""
+    with running(tmp_path, models.base_url, store_url=postgres_database) as rig:
+        attempt = rig.attempt(max_llm_calls=10)
+        answers = asyncio.run(fifty(attempt))
+        assert sum(isinstance(a, openai.APIStatusError) for a in answers) == 40
+        assert len(ledger_of(models, attempt)) == len(attempt.settled(10)) == len(attempt.calls()) == 10
 
 
 def _reply(text: str) -> Any:

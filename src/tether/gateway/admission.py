@@ -13,7 +13,9 @@ from typing import Any, Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-__all__ = ["Admission", "Bound", "Listener"]
+__all__ = ["MOST_CONNECTIONS", "Admission", "Bound", "Listener"]
+
+MOST_CONNECTIONS = 256  # of one attempt at one listener
 
 
 class Closable(Protocol):
@@ -60,6 +62,7 @@ class Admission:
     revoked: str | None = None
     held: str | None = None
     in_flight: int = 0
+    body_bytes: int = 0
     waiting: int = 0
     refusals: int = 0
     refusal_noted_at: float = 0.0
@@ -117,7 +120,7 @@ class Listener(web.Server):
 
     async def listen(self, sock: socket.socket) -> None:
         """Accept on `sock`, which belongs to the listener from now on."""
-        self._server = await asyncio.get_running_loop().create_server(self, sock=sock)
+        self._server = await asyncio.get_running_loop().create_server(self, sock=sock, backlog=1024)
 
     @contextlib.asynccontextmanager
     async def bounded(self, request: web.BaseRequest):
@@ -132,6 +135,12 @@ class Listener(web.Server):
                 yield bound
             finally:
                 self._bounds.pop(protocol, None)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """A client came; one too many is dropped, as descriptors are everybody's."""
+        super().connection_made(handler, transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """The client left."""

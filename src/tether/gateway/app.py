@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import resource
 import socket
 from typing import Any
 
@@ -122,6 +123,9 @@ def main(fd: int) -> int:
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # keys are in this memory; same-uid processes must not read it
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # it would print requests of agents, and they may hold anything
+    os.environ.setdefault("UV_THREADPOOL_SIZE", "64")  # names are resolved there
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     sock = socket.socket(fileno=fd)
     os.set_inheritable(fd, False)
     got = receive(sock)

@@ -16,28 +16,10 @@ __all__ = ["Ask", "is_unambiguous", "read_ask"]
 
 _TEXT_PARTS = frozenset(
     (
-        "text",
-        "refusal",
-        "input_text",
-        "output_text",
-        "summary_text",
-        "reasoning_text",
-        "thinking",
-        "redacted_thinking",
-        "tool_use",
-        "tool_result",
-        "search_result",
-        "tool_reference",
-        "message",
-        "function_call",
-        "function_call_output",
-        "custom_tool_call",
-        "custom_tool_call_output",
-        "reasoning",
-        "local_shell_call",
-        "local_shell_call_output",
-        "apply_patch_call",
-        "apply_patch_call_output",
+        *("text", "refusal", "input_text", "output_text", "summary_text", "reasoning_text", "search_result"),
+        *("thinking", "redacted_thinking", "reasoning", "tool_use", "tool_result", "tool_reference", "message"),
+        *("function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"),
+        *("local_shell_call", "local_shell_call_output", "apply_patch_call", "apply_patch_call_output"),
     )
 )
 _CLIENT_TOOLS = frozenset(("function", "custom", "local_shell", "apply_patch"))
@@ -73,7 +55,7 @@ class Ask:
 
     media: images, sounds and files in it, media_bytes their inline bytes. hosted: the provider's own tools → most uses.
     remembers: the prompt is longer than what was sent. unpriceable: options whose cost nobody can bound.
-    wants_usage: whether a stream's usage chunk is for the caller too.
+    least_output: with less, the request makes no sense. wants_usage: whether a stream's usage chunk is for the caller too.
     """
 
     route: str
@@ -89,6 +71,8 @@ class Ask:
     media_bytes: int = 0
     hosted: Mapping[str, int] = field(default_factory=dict[str, int])
     remembers: bool = False
+    long_prompt: bool = False
+    least_output: int = 0
     has_tools: bool = False
     unpriceable: tuple[str, ...] = ()
 
@@ -98,8 +82,11 @@ class Ask:
         return self.route == "messages"
 
 
-def read_ask(route: str, raw: bytes) -> Ask:
-    """Read the body of a POST to `route` (chat, responses, embeddings, messages); raises Refusal for what is not a request."""
+def read_ask(route: str, raw: bytes, *, long_prompt: bool = False) -> Ask:
+    """Read the body of a POST to `route` (chat, responses, embeddings, messages); raises Refusal for what is not a request.
+
+    long_prompt: the caller asked for more than the model's usual window.
+    """
     body = _object(raw)
     output_field, wanted = _output(route, body)
     media, media_bytes, remembers = _contents(route, body)
@@ -118,6 +105,8 @@ def read_ask(route: str, raw: bytes) -> Ask:
         media_bytes=media_bytes,
         hosted=_hosted(body),
         remembers=remembers or any(body.get(key) is not None for key in _PROVIDER_STATE),
+        long_prompt=long_prompt,
+        least_output=_least_output(body),
         has_tools=bool(body.get("tools")),
         unpriceable=tuple(_unpriceable(body)),
     )
@@ -192,6 +181,13 @@ def _output(route: str, body: Mapping[str, Any]) -> tuple[str | None, int | None
         if value is not None:
             return name, value
     return "max_completion_tokens", None
+
+
+def _least_output(body: Mapping[str, Any]) -> int:
+    """Anthropic wants room for an answer behind the thinking it was allowed."""
+    thinking = body.get("thinking")
+    budget = cast("dict[str, Any]", thinking).get("budget_tokens") if isinstance(thinking, dict) else None
+    return budget + 1 if isinstance(budget, int) else 0
 
 
 def _contents(route: str, body: Mapping[str, Any]) -> tuple[int, int, bool]:

@@ -14,11 +14,11 @@ from aiohttp import web
 
 from tether.gateway.admission import Admission, Listener
 from tether.gateway.asks import read_ask
-from tether.gateway.bodies import read_body
+from tether.gateway.bodies import held_body
 from tether.gateway.call import Call, Outcome
 from tether.gateway.ledger import Ledger
 from tether.gateway.options import GatewayOptions
-from tether.gateway.plan import make_plan, outgoing
+from tether.gateway.plan import Plan, make_plan, outgoing
 from tether.gateway.prices import PriceList
 from tether.gateway.refusals import PAYMENT_REQUIRED, Refusal
 from tether.gateway.relay import passed_down, relay_plain, relay_stream
@@ -63,13 +63,17 @@ class Calls:
         """Answer a request for a model call. Raises Refusal."""
         if admission.held is not None:
             raise Refusal(PAYMENT_REQUIRED, "held", f"calls are stopped by an operator: {admission.held}")
-        raw = await read_body(request, self._options.max_body_bytes)
+        async with held_body(admission, request, self._options.max_body_bytes) as raw:
+            plan = self._plan(admission, request, route, raw)
+            final = request.headers.get("x-tether-final") == "1"
+            async with listener.bounded(request) as bound:
+                call = Call(admission=admission, request=request, bound=bound, plan=plan, raw=raw, final=final, hold=plan.full)
+                return await self._until_answered(call)
+
+    def _plan(self, admission: Admission, request: web.BaseRequest, route: str, raw: bytes) -> Plan:
         options = self._options
-        plan = make_plan(read_ask(route, raw), options.models, admission.model_default, self._prices, options.tool_prices)
-        final = request.headers.get("x-tether-final") == "1"
-        async with listener.bounded(request) as bound:
-            call = Call(admission=admission, request=request, bound=bound, plan=plan, raw=raw, final=final, hold=plan.full)
-            return await self._until_answered(call)
+        ask = read_ask(route, raw, long_prompt="context-1m" in request.headers.get("anthropic-beta", ""))
+        return make_plan(ask, options.models, admission.model_default, self._prices, options.tool_prices)
 
     async def _until_answered(self, call: Call) -> web.StreamResponse:
         options, retry = self._options, self._options.retry
@@ -107,6 +111,8 @@ class Calls:
         plan = call.plan
         outcome = Outcome()
         try:
+            if call.bound.gone or call.admission.revoked:
+                raise NotSent("the client left")
             body = outgoing(plan, call.hold, call.raw)
             async with self._upstreams.send(plan.model, plan.ask.route, body, call.request.headers) as response:
                 outcome.status = response.status

@@ -17,12 +17,12 @@ from typing import Any
 from tether.errors import StoreUnavailable
 from tether.events import NewEvent
 from tether.gateway.addresses import Denied, check_target, matches, resolve
-from tether.gateway.admission import Admission
+from tether.gateway.admission import MOST_CONNECTIONS, Admission
 from tether.gateway.forwarding import TooLarge, Traffic, forward, tunnel
 from tether.gateway.heads import MOST_HEAD_BYTES, BadHead, RequestHead, parse_request, read_head
 from tether.gateway.ledger import Ledger
 from tether.gateway.options import GatewayOptions
-from tether.gateway.refusals import Refusal, over_limit
+from tether.gateway.refusals import Refusal, no_room, store_away
 from tether.store.rows import Refused, Reserve, Settle
 
 __all__ = ["Proxy"]
@@ -30,6 +30,7 @@ __all__ = ["Proxy"]
 _HEAD_S = 30.0
 _CONNECT_S = 10.0
 _LINGER_S = 1.0
+_RESOLVE_AT_ONCE = 8  # names that resolve slowly must not keep the resolver's threads from other attempts
 
 
 class Unreached(Exception):
@@ -66,11 +67,12 @@ class Proxy:
         self._tell = tell
         self._note = note
         self._server: asyncio.Server | None = None
+        self._resolving = asyncio.Semaphore(_RESOLVE_AT_ONCE)
         self._visits: set[asyncio.Task[None]] = set()
 
     async def listen(self, sock: socket.socket) -> None:
         """Accept on `sock`, which belongs to the proxy from now on."""
-        self._server = await asyncio.start_server(self._serve, sock=sock, limit=MOST_HEAD_BYTES)
+        self._server = await asyncio.start_server(self._serve, sock=sock, limit=MOST_HEAD_BYTES, backlog=1024)
 
     def close(self) -> None:
         """Stop accepting and abort every connection; what was counted is settled."""
@@ -82,6 +84,9 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if len(self._visits) >= MOST_CONNECTIONS:
+            writer.transport.abort()
+            return
         self._visits.add(task)
         try:
             await self._answer(reader, writer)
@@ -121,7 +126,7 @@ class Proxy:
     async def _addresses(self, head: RequestHead) -> list[tuple[int, str]]:
         try:
             check_target(head.target, self._options.egress, self._admission.prohibited)
-            async with asyncio.timeout(_CONNECT_S):
+            async with asyncio.timeout(_CONNECT_S), self._resolving:
                 return await resolve(head.target, self._options.egress)
         except Denied as error:
             raise Refusal(403, "prohibited_host", str(error)) from None
@@ -151,13 +156,10 @@ class Proxy:
         try:
             granted = await self._ledger.reserve(item)
         except StoreUnavailable as error:
-            raise Refusal(503, "store_unavailable", f"the store cannot be written now: {error}", limit="store") from None
-        if not isinstance(granted, Refused):
-            return visit
-        if granted.limit in ("lease", "call_id"):
-            raise Refusal(403, "revoked", "this attempt is over: its lease is gone", limit="revoked")
-        scale = 1e9 if granted.limit == "max_usd" else 1
-        raise over_limit(granted.limit, granted.used / scale, granted.allowed / scale)
+            raise store_away(error) from None
+        if isinstance(granted, Refused):
+            raise no_room(granted)
+        return visit
 
     def _price(self, host: str) -> int:
         prices = [(len(name), nanousd) for name, nanousd in self._options.web_prices.items() if matches(host, (name,))]

@@ -56,7 +56,7 @@ def bound_input(ask: Ask, sheet: Sheet, tool_prices: Mapping[str, int]) -> int:
         return _by_window(ask, sheet)
     text = ask.size - ask.media_bytes + _FRAME_TOKENS + (_TOOL_FRAME_TOKENS if ask.has_tools else 0)
     bound = max(text, 0) + ask.media * (sheet.media_tokens or 0)
-    return min(bound, sheet.context_window or bound)
+    return bound if ask.long_prompt else min(bound, sheet.context_window or bound)
 
 
 def _by_window(ask: Ask, sheet: Sheet) -> int:
@@ -98,7 +98,7 @@ def clamp(ask: Ask, sheet: Sheet, full: Hold, left: Left, floor: int, tool_nanou
     by_money = sheet.affordable_output(full.input_bound, left.nanousd - tool_nanousd) // ask.n
     by_tokens = (left.tokens - full.input_bound) // ask.n
     output = min(full.max_output, by_money, by_tokens)
-    if ask.route == "embeddings" or output < min(floor, full.max_output):
+    if ask.route == "embeddings" or output < max(min(floor, full.max_output), ask.least_output):
         return None
     return hold(ask, sheet, full.input_bound, output, tool_nanousd)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import to_json
@@ -17,6 +18,8 @@ from tether.gateway.refusals import BAD_REQUEST, NOT_FOUND, Refusal, unpriced
 from tether.gateway.upstream import is_openai, speaks
 
 __all__ = ["Plan", "make_plan", "outgoing"]
+
+_SEARCHES = re.compile(r"-search-(?:preview|api)|deep-research")  # models that search by themselves, for a fee of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ def make_plan(
     model, name = _choose(ask, models, default)
     if not speaks(model, ask.route):
         raise Refusal(BAD_REQUEST, "unknown_route", f"the server of model {model.alias!r} has no {ask.route} API", limit="route")
+    if _SEARCHES.search(name):
+        ask = replace(ask, hosted={"web_search": 1, **ask.hosted})
     try:
         sheet = prices.sheet(model, name)
     except UnpricedModel as error:

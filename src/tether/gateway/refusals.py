@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tether.errors import UnpricedModel
+from tether.errors import StoreUnavailable, UnpricedModel
+from tether.store.rows import Refused
+from tether.task import usd_from_nano
 
-__all__ = ["BAD_REQUEST", "ROUTES", "Refusal", "body", "over_limit", "sse_error", "unpriced"]
+__all__ = ["BAD_REQUEST", "ROUTES", "Refusal", "body", "no_room", "shown", "sse_error", "store_away", "unpriced"]
 
 BAD_REQUEST, PAYMENT_REQUIRED, NOT_FOUND = 400, 402, 404
 ROUTES = (
@@ -24,7 +26,10 @@ ROUTES = (
 
 
 class Refusal(Exception):
-    """A call that is not made. limit: for the journal, a budget key or route, policy, unpriced_model, revoked, store."""
+    """A call that is not made.
+
+    limit: for the journal, a budget key or route, policy, unpriced_model, revoked, store. used, allowed: max_usd in nano-dollars.
+    """
 
     def __init__(
         self,
@@ -33,8 +38,8 @@ class Refusal(Exception):
         message: str,
         *,
         limit: str = "policy",
-        used: float | None = None,
-        allowed: float | None = None,
+        used: int | None = None,
+        allowed: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -44,10 +49,26 @@ class Refusal(Exception):
         self.allowed = allowed
 
 
-def over_limit(limit: str, used: float, allowed: float) -> Refusal:
-    """The refusal of a call that would pass a limit of the task."""
-    text = f"the task's budget is used up: {limit} is {allowed:g} and {used:g} is used or reserved; do not retry, end this turn"
+def shown(limit: str, amount: int | None) -> float | None:
+    """An amount of a limit as people read it: money in dollars."""
+    return usd_from_nano(amount) if amount is not None and limit == "max_usd" else amount
+
+
+def no_room(refused: Refused) -> Refusal:
+    """The refusal of a call the store has no room for."""
+    limit, used, allowed = refused.limit, refused.used, refused.allowed
+    if limit in ("lease", "call_id"):
+        return Refusal(PAYMENT_REQUIRED, "revoked", "this attempt is over: its lease is gone", limit="revoked")
+    if limit == "paused":
+        return Refusal(PAYMENT_REQUIRED, "paused", "the task is paused; do not retry, end this turn")
+    spent = f"{limit} is {shown(limit, allowed):,g} and {shown(limit, used):,g} is used or reserved"
+    text = f"the task's budget is used up: {spent}; do not retry, end this turn"
     return Refusal(PAYMENT_REQUIRED, "budget_exceeded", text, limit=limit, used=used, allowed=allowed)
+
+
+def store_away(error: StoreUnavailable) -> Refusal:
+    """The refusal of a call that cannot be recorded; the one that may be tried again."""
+    return Refusal(503, "store_unavailable", f"the store cannot be written now: {error}", limit="store")
 
 
 def unpriced(error: UnpricedModel) -> Refusal:

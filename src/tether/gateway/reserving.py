@@ -9,7 +9,7 @@ from tether.events import NewEvent
 from tether.gateway import meter
 from tether.gateway.call import Call
 from tether.gateway.ledger import Ledger
-from tether.gateway.refusals import PAYMENT_REQUIRED, Refusal, over_limit
+from tether.gateway.refusals import PAYMENT_REQUIRED, Refusal, no_room, store_away
 from tether.store.rows import Refused, Reserve
 
 __all__ = ["reserve"]
@@ -28,7 +28,7 @@ async def reserve(call: Call, ledger: Ledger, min_output: int) -> None:
         try:
             granted = await ledger.reserve(_reservation(call))
         except StoreUnavailable as error:
-            raise Refusal(503, "store_unavailable", f"the store cannot be written now: {error}", limit="store") from None
+            raise store_away(error) from None
         if not isinstance(granted, Refused):
             call.admission.in_flight += 1
             return
@@ -55,15 +55,8 @@ def _smaller(call: Call, refused: Refused, min_output: int) -> meter.Hold | None
 async def _room(call: Call, refused: Refused) -> None:
     """Wait for a settlement when only calls in flight stand in the way; raises Refusal otherwise."""
     if refused.limit not in _LIMITS_WITH_SIZE or not call.admission.in_flight:
-        raise _refusal(refused)
+        raise no_room(refused)
     await call.admission.next_settlement()
-
-
-def _refusal(refused: Refused) -> Refusal:
-    if refused.limit in ("lease", "call_id"):
-        return Refusal(PAYMENT_REQUIRED, "revoked", "this attempt is over: its lease is gone", limit="revoked")
-    scale = 1e9 if refused.limit == "max_usd" else 1
-    return over_limit(refused.limit, refused.used / scale, refused.allowed / scale)
 
 
 def _reservation(call: Call) -> Reserve:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,11 +16,12 @@ from tether.gateway.calls import Calls
 from tether.gateway.ledger import Ledger
 from tether.gateway.links import Links
 from tether.gateway.options import GatewayOptions
-from tether.gateway.refusals import NOT_FOUND, ROUTES, Refusal, body
+from tether.gateway.refusals import NOT_FOUND, ROUTES, Refusal, body, shown
 from tether.store.rows import Append
 
 __all__ = ["Routes"]
 
+log = logging.getLogger("tether.gateway")
 _CALLS = {
     "/v1/chat/completions": "chat",
     "/v1/responses": "responses",
@@ -61,6 +64,12 @@ class Routes:
             return web.Response(status=refusal.status, body=body(refusal, request.path == "/v1/messages"), headers=headers)
         except TimeoutError:  # the client left long ago
             return web.Response(status=499)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:
+            log.exception("%s %s failed in the gateway", request.method, request.path)
+            failure = Refusal(500, "internal_error", "the gateway failed at this request; its log says how")
+            return web.Response(status=500, body=body(failure, request.path == "/v1/messages"), headers=_JSON)
 
     def _route(self, admission: Admission, listener: Listener, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         call = _CALLS.get(request.path)
@@ -101,7 +110,9 @@ class Routes:
             return
         facts = {"limit": refusal.limit, "used": refusal.used, "allowed": refusal.allowed, "message": str(refusal)}
         self._tell({"op": "refused", "key": admission.key, "code": refusal.code, **facts})
-        event = NewEvent(type="call_refused", attempt=admission.attempt, data={**facts, "repeats": admission.refusals - 1})
+        amounts = {"used": shown(refusal.limit, refusal.used), "allowed": shown(refusal.limit, refusal.allowed)}
+        data = {**facts, **amounts, "repeats": admission.refusals - 1}
+        event = NewEvent(type="call_refused", attempt=admission.attempt, data=data)
         self._ledger.append(Append(task_id=admission.task_id, events=(event,)))
         admission.refusals, admission.refusal_noted_at = 0, now
 
