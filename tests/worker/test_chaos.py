@@ -16,6 +16,7 @@ import pytest
 from servers import make_database
 from site_of_workers import Site, site, until
 from tether.client import TaskHandle
+from tether.task import TaskDocument
 from tether.testing.script import Reply, Request, call, fault, reply
 from tether.testing.scripted import ScriptedModels
 
@@ -66,7 +67,7 @@ def test_killing_anything_loses_at_most_the_call_in_flight(
             time.sleep(dice.uniform(0.02, 0.35))
             chaos.strike()
         for handle in chaos.tasks.values():
-            task = handle.wait(until="final", timeout=90)
+            task = _finished(handle)
             assert task.state == "succeeded", f"{task.id} {task.state} {task.reason} {task.message}\n{place.log()[-4000:]}"
         answered = Counter(_mark_of(str(entry.body)) for entry in models.ledger)
         for mark, handle in chaos.tasks.items():
@@ -74,6 +75,16 @@ def test_killing_anything_loses_at_most_the_call_in_flight(
         assert sum(chaos.struck.values()) >= rounds * 0.9
         assert set(chaos.struck) == {"agent", "init", "zygote", "gateway", "supervisor"}, chaos.struck
         until(lambda: not place.survivors(), 10, "the end of all attempts")
+
+
+def _finished(handle: TaskHandle) -> TaskDocument:
+    """The task once it is final; one that met three kills at one checkpoint is in quarantine, and a human lets it go on."""
+    task = handle.wait(timeout=90)
+    while task.state == "paused":
+        assert task.reason == "escalated", task.message
+        handle.approve(by="anna")
+        task = handle.wait(timeout=90)
+    return task
 
 
 def _mark_of(text: str) -> str:
@@ -98,7 +109,8 @@ def _check_journal(place: Site, handle: TaskHandle, asked: int) -> None:
         if event.type == "tool_ended" and event.data["outcome"] == "ok":
             finished.add(event.data["call_id"])
     counters = place.client.get(handle.id).usage
-    assert counters.llm_calls == len(started)
+    # What was reserved but never sent (its attempt was revoked in between) is given back.
+    assert asked <= counters.llm_calls <= len(started)
     assert counters.held_nanousd == 0
 
 

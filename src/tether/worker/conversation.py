@@ -261,7 +261,8 @@ class Conversation:
         reply({"ok": True, "budget": self._attempt.budget_left()})
 
     def _over(self, limit: str, used: float, allowed: float, reply: Reply) -> None:
-        reply(_refused("budget", f"{limit}: {used:g} of {allowed:g} used; the task's budget does not allow more"))
+        refusal = _refused("budget", f"{limit}: {used:g} of {allowed:g} used; the task's budget does not allow more")
+        reply({**refusal, "limit": limit, "used": used, "allowed": allowed})
         self.over_budget(limit, used, allowed)
 
     def over_budget(self, limit: str, used: float, allowed: float) -> None:

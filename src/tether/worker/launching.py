@@ -26,6 +26,7 @@ __all__ = [
     "give_workspace",
     "host_listeners",
     "prepare_workspace",
+    "rehearsed",
     "slot_uid",
 ]
 
@@ -154,13 +155,22 @@ def _tool(settings: Settings, name: str) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value not in ("", {}, None)}
 
 
+def rehearsed(settings: Settings, agent: AgentSettings) -> dict[str, Any]:
+    """What the built-in agent's zygote warms up with: the client of its model's kind, its tools."""
+    return {"provider": _provider(settings, agent.model), "tools": list(agent.tools), "instructions": agent.instructions}
+
+
+def _provider(settings: Settings, alias: str) -> str:
+    model = settings.models.get(alias)
+    return ModelOptions(alias=alias, upstream=model.upstream, kind=model.kind).kind if model else "openai"
+
+
 def _builtin(settings: Settings, attempt: LiveAttempt, windows: Windows) -> dict[str, Any]:
     alias, name = model_of(settings, attempt)
     model = settings.models.get(alias)
-    kind = ModelOptions(alias=alias, upstream=model.upstream, kind=model.kind).kind if model else "openai"
     return {
         "model": name or alias,
-        "provider": kind,
+        "provider": _provider(settings, alias),
         "tools": [tool for tool in attempt.agent.tools if tool not in attempt.claim.task.prohibited],
         "window": windows.of(alias, name),
         "max_output": model.max_output if model else None,

@@ -49,7 +49,8 @@ class ToolCalls:
             return
         if attempt.tool_calls_used >= attempt.counters.max_tool_calls:
             used, most = attempt.tool_calls_used, attempt.counters.max_tool_calls
-            reply({"ok": False, "reason": "budget", "message": f"max_tool_calls: {used} of {most} used"})
+            message = f"max_tool_calls: {used} of {most} used"
+            reply({"ok": False, "reason": "budget", "message": message, "limit": "max_tool_calls", "used": used, "allowed": most})
             self._over_budget("max_tool_calls", used, most)
             return
         tool = ToolInFlight(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ __all__ = ["StartProblem", "Zygotes"]
 log = logging.getLogger("tether.worker")
 _READY_S = 120.0
 _MOST_FAILURES = 3
+_MOST_KILLS = 20
 _RETRY_S = 0.005
 _REAP_S = 0.05
 _CLOSE_S = 3.0
@@ -145,7 +147,7 @@ class Zygotes:
             isolation=self._settings.worker.isolation,
             uid=launching.slot_uid(0),
             tools=tuple(tools[tool].entry for tool in agent.tools if tool in tools and tools[tool].entry),
-            builtin={"instructions": agent.instructions} if agent.kind == "builtin" else {},
+            builtin=launching.rehearsed(self._settings, agent) if agent.kind == "builtin" else {},
         )
 
     def _read(self, name: str, kept: _Kept) -> None:
@@ -176,21 +178,31 @@ class Zygotes:
             case Gone():
                 self._lost(name, kept, message.tail)
 
-    def _lost(self, name: str, kept: _Kept, tail: str) -> None:
+    def _lost(self, name: str, kept: _Kept, tail: str, patience: int = 100) -> None:
+        """It closed its socket: how it died decides whether starting it again can help."""
+        status = kept.zygote.reap()
+        if status is None and patience > 0:
+            self._loop.unwatch(kept.zygote.fileno())
+            self._loop.after(_REAP_S / 10, lambda: self._lost(name, kept, tail, patience - 1))
+            return
         self._forget(name, kept)
-        self._failures[name] = self._failures.get(name, 0) + 1
         if self._closing:
             return
-        log.warning("the zygote of agent %s died: %s", name, tail or "it said nothing")
-        hopeless = kept.ready is None and self._failures[name] >= _MOST_FAILURES
-        text = f"agents.{name}: its process died while it was being prepared: {tail[-500:] or 'it said nothing'}"
+        self._failures[name] = self._failures.get(name, 0) + 1
+        log.warning("the zygote of agent %s died (exit %s): %s", name, status, tail or "it said nothing")
+        # Somebody's SIGKILL is no fault of the agent; dying again and again while it is being prepared is.
+        most = _MOST_KILLS if status == -signal.SIGKILL else _MOST_FAILURES
+        hopeless = kept.ready is None and self._failures[name] >= most
+        said = tail[-500:] or f"it said nothing (exit {status})"
+        text = f"agents.{name}: its process died while it was being prepared: {said}"
         self._answer(kept, StartProblem(text=text, transient=not hopeless))
         self._told().zygote_lost(name)
 
     def _forget(self, name: str, kept: _Kept) -> None:
         """Stop watching; whoever needs the agent next starts a fresh zygote."""
-        self._loop.unwatch(kept.zygote.fileno())
-        kept.zygote.close()
+        if kept.zygote.fileno() >= 0:
+            self._loop.unwatch(kept.zygote.fileno())
+            kept.zygote.close()
         if self._kept.get(name) is kept:
             del self._kept[name]
         self._reap(kept)
