@@ -13,6 +13,7 @@ from tether.task import Answer, Approval, Budget, Task, TaskDocument, Timeouts
 if TYPE_CHECKING:
     from tether.config import Settings
     from tether.events import Event
+    from tether.queue.announcing import Announcer
     from tether.store import Store
     from tether.store.rows import AttemptState, Page, TaskFilter, WorkerRow
 
@@ -32,10 +33,26 @@ class Direct:
         self.timeout_s = timeout_s
         self.max_retries = max_retries
         self.store: Store = open_store(settings.store_url)
+        self._announcer: Announcer | None = None
 
     def close(self) -> None:
         """Close the store."""
+        if self._announcer is not None:
+            self._announcer.close()
         self.store.close()
+
+    def _announce(self, task_id: str, agent: str, tenant: str, priority: int) -> None:
+        """Wake a worker now rather than at its next look; in the background, and whatever the broker does."""
+        if not self.settings.queue.url:
+            return
+        from tether.queue import open_queue
+        from tether.queue.announcing import Announcer
+        from tether.store.rows import Wake
+
+        if self._announcer is None:
+            self._announcer = Announcer(open_queue(self.settings.queue), self.store)
+            self._announcer.start()
+        self._announcer.offer([Wake(task_id=task_id, agent=agent, tenant=tenant, priority=priority)])
 
     def admission(self, task: Task) -> Admission:
         """The task with its limits, checked; raises ValidationError."""
@@ -56,7 +73,9 @@ class Direct:
                 warnings=ready.warnings,
             )
 
-        return self._safely(send) if task.idempotency_key else send()
+        task_id = self._safely(send) if task.idempotency_key else send()
+        self._announce(task_id, task.agent, task.tenant, task.priority)
+        return task_id
 
     def get(self, task_id: str) -> TaskDocument:
         """The whole task."""
@@ -93,7 +112,12 @@ class Direct:
         if answer.add:
             task = self.get(approval.task_id)
             self.settings.budget_for(task.task_type, task.budget.plus(answer.add))
-        return self.store.decide(approval.id, answer)
+        return self._changed(self.store.decide(approval.id, answer))
+
+    def _changed(self, task: TaskDocument) -> TaskDocument:
+        if task.state == "queued":
+            self._announce(task.id, task.agent, task.tenant, task.priority)
+        return task
 
     def _approval(self, name: str) -> Approval:
         if name.startswith("appr_"):
@@ -108,7 +132,7 @@ class Direct:
     def change(self, verb: str, task_id: str, *, by: str, note: str) -> TaskDocument:
         """pause, resume, cancel, retry or escalate."""
         act: Callable[..., TaskDocument] = getattr(self.store, verb)
-        return act(task_id, by=by, note=note)
+        return self._changed(act(task_id, by=by, note=note))
 
     def update(
         self,

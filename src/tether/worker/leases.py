@@ -168,7 +168,7 @@ class Claims:
         lease_s: float,
         claim_every_s: Callable[[], float] = float,
     ) -> None:
-        """wanted_tasks: arguments of Store.claim. claim_every_s: seconds between claims nothing asked for, if more than poll_s."""
+        """wanted_tasks: arguments of Store.claim. claim_every_s: seconds between claims nobody asked for, beyond poll_s."""
         self._store = store
         self._me = me
         self._wanted = wanted
