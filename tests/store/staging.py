@@ -9,7 +9,7 @@ from typing import Any
 
 from tether.lifecycle import Change, Reason
 from tether.store import Store
-from tether.store.rows import Claim, Ending, Entry, NewWorker, Reserve, Settle, Written
+from tether.store.rows import Claim, Ending, Entry, NewApproval, NewWorker, Reserve, Settle, Written
 from tether.task import Budget, Task, Timeouts
 
 _numbers = itertools.count(1)
@@ -57,7 +57,7 @@ def ended(
     reason: Reason | None,
     state: str = "failed",
     *,
-    approval: Any = None,
+    approval: NewApproval | None = None,
     **fields: Any,
 ) -> Written:
     """End the attempt."""
