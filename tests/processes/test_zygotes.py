@@ -219,6 +219,13 @@ def test_a_kernel_that_refuses_namespaces(tmp_path: Path, wanted: str, common_py
         assert said["left"] == []
 
 
+def test_the_builtin_agent_is_warm_and_single_threaded(setting: Setting) -> None:
+    """The built-in agent's zygote has rehearsed and can be forked; what it imported leaves no thread behind."""
+    ready = setting(kind="builtin", builtin={"tools": ["read_file"]}).ready
+    assert ready.mode == "fork"
+    assert ready.notes == ()
+
+
 def test_a_dead_zygote_says_what_it_printed_last(setting: Setting, code: Code) -> None:
     """Gone carries the tail of what imports wrote."""
     acting = setting(entry="loud:agent", code_dir=code(loud_py="import os\nprint('about to fail')\nos._exit(1)\n"))

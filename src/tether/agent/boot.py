@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from tether import packets
-from tether.agent import adapters, confine, sandbox, syscalls, visible
+from tether.agent import adapters, confine, sandbox, seccomp, syscalls, visible
 from tether.agent.zygote import Zygote
 
 __all__ = ["BOOTSTRAP", "main"]
@@ -115,6 +115,7 @@ def _prepare(control: socket.socket, config: Mapping[str, Any], fresh: bool) -> 
     code = [*visible.interpreter(), *([code_dir] if code_dir else [])]
     readable, reachable = (visible.closed_to_others(code, above=above) is None for above in (False, True))
     zygote = Zygote(control, code_dir, inside, outside, uids=uid is not None and reachable)
+    seccomp.prepare()
     sys.stdout.flush()
     sys.stderr.flush()
     gc.collect()

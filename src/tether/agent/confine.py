@@ -12,13 +12,26 @@ from tether.agent.adapters.environment import attempt_environment
 from tether.agent.plan import Plan
 from tether.agent.visible import ETC, beneath
 
-__all__ = ["confine", "new_rules", "reset_signals", "use_stdio"]
+__all__ = ["confine", "expect_signals", "ignore_signals", "new_rules", "reset_signals", "use_stdio"]
 
 _OPEN_PLACES = ("/tmp", "/run", "/dev")
 _DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
 _ALSO_READ = ("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf")
 _PROC_FACTS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/filesystems", "/proc/version", "/proc/loadavg", "/proc/stat")
 _MOST_LISTED = 10_000
+_USUAL = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGTERM,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGCHLD,
+)
 
 
 def new_rules(plan: Plan) -> int | None:
@@ -75,15 +88,28 @@ def use_stdio(stdin: int | None, stdout: int | None, stderr: int | None) -> None
     os.close(null)
 
 
-def reset_signals(*, for_program: bool = False) -> None:
-    """Every signal as a new process expects it; `for_program`: as a program that is not Python expects it."""
-    signal.set_wakeup_fd(-1)
-    ignored = set() if for_program else {signal.SIGPIPE, signal.SIGXFSZ}
+def reset_signals() -> None:
+    """Every signal as a new Python process expects it, whatever was imported before."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
-    if not for_program:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(number, signal.SIG_DFL)
+    expect_signals()
+
+
+def ignore_signals() -> None:
+    """For an init: none of the usual signals ends it."""
+    for number in _USUAL:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def expect_signals(*, for_program: bool = False) -> None:
+    """Undo `ignore_signals`; `for_program`: also what Python itself does not leave as other programs expect it."""
+    signal.set_wakeup_fd(-1)
+    for number in _USUAL:
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL if for_program else signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL if for_program else signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -59,10 +59,7 @@ def _go_behind_walls(plan: Plan, told: int, zygote: int) -> list[str]:
 def _listen_for_children() -> tuple[int, int]:
     """Ignore what can be ignored; the first of the returned descriptors is readable when a child ended."""
     wake, ring = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    confine.reset_signals()
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
-        with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_IGN)
+    confine.ignore_signals()
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
     return wake, ring

@@ -76,6 +76,9 @@ def plan_of(
     """The plan for a start packet; raises ValueError or KeyError when it lacks something."""
     if not os.path.isdir(spec["workspace"]):
         raise ValueError(f"workspace: {spec['workspace']} is not a folder")
+    for name in ("readable", "writable"):
+        if "/" in map(os.path.normpath, spec.get(name) or ()):
+            raise ValueError(f"{name}: / would show everything; name the folders the agent needs")
     visible = around(
         code_dir=code_dir,
         workspace=spec["workspace"],

@@ -11,7 +11,7 @@ from functools import cache
 
 from tether.agent import syscalls
 
-__all__ = ["available", "install"]
+__all__ = ["available", "install", "prepare"]
 
 _ARCHITECTURES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 _X32_BIT = 0x4000_0000
@@ -101,14 +101,21 @@ def available() -> str | None:
 
 def install(*, only_tcp: bool) -> None:
     """Refuse the calls above to this process and its children for good; `only_tcp`: and every socket but TCP."""
-    program = _program(only_tcp)
+    program = _program(only_tcp=only_tcp)
     code = ctypes.create_string_buffer(program, len(program))
     header = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
     syscalls.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(header))
 
 
+def prepare() -> None:
+    """Work the filters out now, so that the processes forked from this one need not."""
+    if available() is None:
+        _program(only_tcp=True)
+        _program(only_tcp=False)
+
+
 @cache
-def _program(only_tcp: bool) -> bytes:
+def _program(*, only_tcp: bool) -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in _steps(only_tcp))
 
 

@@ -7,7 +7,7 @@ import contextlib
 import faulthandler
 import os
 import signal
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 __all__ = ["give_stacks"]
@@ -24,32 +24,43 @@ def give_stacks(threads_fd: int, tasks_fd: int | None = None) -> None:
         return
     os.set_blocking(tasks_fd, False)
 
-    def write_tasks(_number: int, _frame: FrameType | None) -> None:
+    def write_tasks(_number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(OSError):
-            os.write(tasks_fd, _task_stacks().encode("utf-8", "replace"))
+            os.write(tasks_fd, _task_stacks(frame).encode("utf-8", "replace"))
 
     signal.signal(signal.SIGUSR2, write_tasks)
 
 
-def _task_stacks() -> str:
+def _task_stacks(here: FrameType | None) -> str:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return "end\n"
     lines: list[str] = []
     for task in asyncio.all_tasks(loop):
-        lines.append(f"Task {task.get_name()} awaiting:\n")
-        lines += _awaited(task.get_coro())
+        is_current = task is asyncio.current_task(loop)
+        lines.append(f"Task {task.get_name()} {'at work' if is_current else 'awaiting'}:\n")
+        frames = _called(here) if is_current else _awaited(task.get_coro())
+        lines += [f'  File "{code.co_filename}", line {line} in {code.co_name}\n' for code, line in frames]
     return "".join(lines)[:_MOST_CHARS] + "end\n"
 
 
-def _awaited(waiting: Any) -> list[str]:
-    """One line per coroutine, from the task's own down to the innermost one; the task itself knows only the first."""
-    lines: list[str] = []
-    while waiting is not None and len(lines) < _DEEPEST:
+def _called(frame: FrameType | None) -> list[tuple[CodeType, int]]:
+    """Code and line of each call on the interpreter's stack, outermost first."""
+    found: list[tuple[CodeType, int]] = []
+    while frame is not None and len(found) < _DEEPEST:
+        found.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    return found[::-1]
+
+
+def _awaited(waiting: Any) -> list[tuple[CodeType, int]]:
+    """Code and line of each coroutine, from the task's own down to the innermost; the task itself knows only the first."""
+    found: list[tuple[CodeType, int]] = []
+    while waiting is not None and len(found) < _DEEPEST:
         frame = next((frame for name in ("cr", "gi", "ag") if (frame := getattr(waiting, f"{name}_frame", None))), None)
         if frame is not None:
-            lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}\n')
+            found.append((frame.f_code, frame.f_lineno))
         inner = (getattr(waiting, name, None) for name in ("cr_await", "gi_yieldfrom", "ag_await"))
         waiting = next((each for each in inner if each is not None), None)
-    return lines
+    return found

@@ -49,7 +49,7 @@ def _leave_init(plan: Plan, close: Sequence[int]) -> None:
 
 
 def _execute_python(plan: Plan, rules: int | None) -> int:
-    confine.reset_signals()
+    confine.expect_signals()
     channels = plan.channels
     stacks.give_stacks(channels.stacks, channels.astacks)
     confine.confine(plan, rules, plan.limits)
@@ -66,7 +66,7 @@ def _execute_command(plan: Plan, rules: int | None) -> NoReturn:
         file.write(stdin)
     os.lseek(memory, 0, os.SEEK_SET)
     os.dup2(memory, 0, inheritable=True)
-    confine.reset_signals(for_program=True)
+    confine.expect_signals(for_program=True)
     confine.confine(plan, rules, plan.limits)
     os.environ.update(env)
     os.chdir(plan.code_dir or plan.workspace)

@@ -101,7 +101,7 @@ def _become_tool(plan: Plan, rules: int | None, call: ToolCall) -> NoReturn:
         syscalls.die_with_parent()
         os.setsid()
         confine.use_stdio(None, call.stdout, call.stderr)
-        confine.reset_signals()
+        confine.expect_signals()
         stacks.give_stacks(plan.channels.stacks)
         confine.confine(plan, rules, {**plan.limits, **call.limits})
         os.chdir(plan.workspace)

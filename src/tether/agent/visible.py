@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import stat
 import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 __all__ = ["ETC", "Visible", "around", "beneath", "closed_to_others", "interpreter"]
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
 ETC = (
     "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
     "/etc/ssl",
     "/etc/ca-certificates",
     "/etc/pki",
     "/etc/crypto-policies",
     "/etc/alternatives",
     "/etc/localtime",
-    "/etc/timezone",
     "/etc/mime.types",
-    "/etc/magic",
     "/etc/fonts",
     "/etc/protocols",
     "/etc/services",
 )
 # Configuration and secrets that live beside code by custom.
-_HIDDEN_NAMES = ("tether.toml", ".env", ".env.*")
+_SECRETS = ("tether.toml", ".env")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +43,20 @@ def around(
     *, code_dir: str | None, workspace: str, readable: Sequence[str], writable: Sequence[str], hidden: Sequence[str]
 ) -> Visible:
     """What an attempt with this code, workspace and configured paths may see; paths that do not exist are left out."""
-    write = _outermost([workspace, *writable])
-    own_code = [code_dir] if code_dir else []
-    read = _outermost([*SYSTEM, *interpreter(), _package(), *own_code, *readable])
-    masked = [*hidden, *_custom_secrets(code_dir, write)]
+    write = _outermost(_existing([workspace, *writable]))
+    read = _outermost(_always(code_dir) | _existing(readable))
+    masked = _outermost(_existing([*hidden, *_custom_secrets(code_dir, write)]))
     return Visible(
         read=tuple(path for path in read if not _inside_any(path, write)),
         write=tuple(write),
-        hidden=tuple(path for path in _outermost(masked) if _inside_any(path, [*read, *write]) and path not in write),
+        hidden=tuple(path for path in masked if _inside_any(path, [*read, *write]) and path not in write),
     )
+
+
+@cache
+def _always(code_dir: str | None) -> frozenset[str]:
+    """What every attempt of a zygote may read; looked up once, because it is asked for at every start."""
+    return frozenset(_existing([*SYSTEM, *interpreter(), _package(), *([code_dir] if code_dir else [])]))
 
 
 def interpreter() -> list[str]:
@@ -95,7 +96,7 @@ def _package() -> str:
 def _custom_secrets(code_dir: str | None, write: Sequence[str]) -> list[str]:
     if code_dir is None or _inside_any(os.path.normpath(code_dir), write):
         return []
-    return [path for name in _HIDDEN_NAMES for path in glob.glob(os.path.join(glob.escape(code_dir), name))]
+    return [os.path.join(code_dir, name) for name in os.listdir(code_dir) if name in _SECRETS or name.startswith(".env.")]
 
 
 def _parts(path: str) -> list[str]:
@@ -109,15 +110,19 @@ def _inside_any(path: str, roots: Iterable[str]) -> bool:
     return any(beneath(path, root) for root in roots)
 
 
+def _existing(paths: Iterable[str]) -> set[str]:
+    """The paths that exist, and what they are links to."""
+    found: set[str] = set()
+    for path in map(os.path.abspath, paths):
+        if os.path.exists(path):
+            found |= {path, os.path.realpath(path)}
+    return found
+
+
 def _outermost(paths: Iterable[str]) -> list[str]:
-    """Existing paths and what they are links to, without those that lie below another of them; parents first."""
-    wanted: set[str] = set()
-    for path in paths:
-        absolute = os.path.abspath(path)
-        if os.path.lexists(absolute):
-            wanted |= {absolute, os.path.realpath(absolute)}
+    """The paths without those that lie below another of them; parents first."""
     kept: list[str] = []
-    for path in sorted(wanted, key=lambda each: (each.count("/"), each)):
-        if os.path.exists(path) and not _inside_any(path, kept):
+    for path in sorted(paths, key=lambda each: (each.count("/"), each)):
+        if not _inside_any(path, kept):
             kept.append(path)
     return kept
