@@ -21,7 +21,6 @@ BAD = [
     (["submit", "x", "--step-s", "0"], 2, "timeouts.step_s: must be greater than 0", "write seconds"),
     (["submit", "x", "--task-s", "inf"], 2, "timeouts.task_s: must be finite", "there is no unlimited"),
     (["submit", "x", "--agent", "nobody"], 2, "agent: 'nobody' is not configured", "known are autogpt"),
-    (["submit", "x", "--model", "gpt-0"], 2, "model: 'gpt-0' is not configured", "known are"),
     (["submit", "x", "--prohibit", "web_fetsh"], 2, "prohibited: 'web_fetsh' is neither a tool nor a host", "known tools are"),
     (["submit", "x", "--on-budget-exceeded", "shrug"], 2, "on_budget_exceeded: 'shrug' is unknown", "checkpoint_and_pause"),
     (["submit", "x", "--max-attempts", "0"], 2, "max_attempts: 0 is out of range", "use 1 to 100"),
@@ -108,6 +107,17 @@ def test_ceilings_name_the_limit(terminal: Terminal) -> None:
     assert (over.code, "budget.max_usd: 3 is over the ceiling of 2" in over.err) == (2, True), over
     late = terminal.run("submit", "x", "--max-usd", "1", "--task-s", "61")
     assert (late.code, "timeouts.task_s: 61 is over the ceiling of 60" in late.err) == (2, True), late
+
+
+def test_an_unknown_model_is_refused_with_those_that_are_known(terminal: Terminal) -> None:
+    """A model that no section names or passes on is refused; one that a section passes on is not."""
+    pinned = '[models.default]\nupstream = "http://127.0.0.1:9/v1"\nmodel = "small"\n'
+    (terminal.folder / "tether.toml").write_text(pinned)
+    ended = terminal.run("submit", "x", "--model", "large")
+    assert (ended.code, ended.err) == (2, "error: model: 'large' is not configured; known are default; add [models.large]\n")
+    assert terminal.run("submit", "x", "--model", "small").code == 0
+    (terminal.folder / "tether.toml").write_text(f'{pinned}[models.any]\nupstream = "http://127.0.0.1:9/v1"')
+    assert terminal.run("submit", "x", "--model", "large").code == 0
 
 
 def test_json_errors_are_json(terminal: Terminal) -> None:

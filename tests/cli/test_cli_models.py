@@ -27,19 +27,9 @@ def _free_port() -> int:
 
 
 def test_a_configured_model_is_used_as_it_is() -> None:
-    """With [models.default], or with --model naming a section, nothing is looked for."""
-    settings = _settings(default={"upstream": "http://a/v1"}, other={"upstream": "http://b/v1"})
+    """With [models.default] nothing is looked for, whatever key is in the environment."""
+    settings = _settings(default={"upstream": "http://a/v1"})
     assert choose(settings, None, {"OPENAI_API_KEY": "k"}, NOBODY) is None
-    assert choose(settings, "other", {}, NOBODY) is None
-
-
-def test_another_model_of_the_configured_server_can_be_asked_for() -> None:
-    """--model with a name that is no section is a model of the default's server, under a name of its own."""
-    settings = _settings(default={"upstream": "http://a/v1", "model": "small", "key_env": "KEY"})
-    found = choose(settings, "Large-2", {}, NOBODY)
-    assert found is not None
-    assert found.alias == "large-2"
-    assert found.values == {"upstream": "http://a/v1", "model": "Large-2", "key_env": "KEY"}
 
 
 @pytest.mark.parametrize("hosted", HOSTED, ids=[hosted.name for hosted in HOSTED])
@@ -49,9 +39,10 @@ def test_a_key_in_the_environment_names_the_provider(hosted: object) -> None:
     known = HOSTED[HOSTED.index(hosted)]  # type: ignore[arg-type]
     found = choose(_settings(), None, {known.key_env: "secret-1234567890"}, NOBODY)
     assert found is not None
-    assert (found.alias, found.values["upstream"], found.values["key_env"]) == ("default", known.upstream, known.key_env)
+    assert (found.server["upstream"], found.server["key_env"], found.model) == (known.upstream, known.key_env, known.model)
     assert "secret" not in str(environment(found))
-    ModelSettings.model_validate(dict(found.values))
+    for section in found.sections.values():
+        ModelSettings.model_validate(section)
 
 
 @pytest.mark.parametrize("hosted", HOSTED, ids=[hosted.name for hosted in HOSTED])
@@ -64,9 +55,9 @@ def test_the_model_asked_for_by_default_has_a_known_price(hosted: object) -> Non
 
 def test_a_base_url_in_the_environment_is_kept() -> None:
     """OPENAI_BASE_URL next to OPENAI_API_KEY is the server to ask."""
-    found = choose(_settings(), "mine", {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://proxy/v1"}, NOBODY)
+    found = choose(_settings(), None, {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://proxy/v1"}, NOBODY)
     assert found is not None
-    assert (found.alias, found.values["upstream"], found.values["model"]) == ("mine", "http://proxy/v1", "mine")
+    assert found.server["upstream"] == "http://proxy/v1"
 
 
 def test_a_server_on_this_machine_is_found() -> None:
@@ -75,12 +66,8 @@ def test_a_server_on_this_machine_is_found() -> None:
         port = int(models.url.rsplit(":", 1)[1])
         found = choose(_settings(), None, {}, (Local(name="nobody", port=_free_port()), Local(name="LM Studio", port=port)))
         assert found is not None
-        assert dict(found.values) == {
-            "upstream": f"http://127.0.0.1:{port}/v1",
-            "model": "qwen2.5-coder",
-            "free": True,
-            "tools": "schema",
-        }
+        assert dict(found.server) == {"upstream": f"http://127.0.0.1:{port}/v1", "free": True, "tools": "schema"}
+        assert found.model == "qwen2.5-coder"
         assert [entry["id"] for entry in probe(port)] == ["qwen2.5-coder"]
         with pytest.raises(ValidationError, match=r"known are qwen2\.5-coder"):
             choose(_settings(), "gpt-9", {}, (Local(name="LM Studio", port=port),))
@@ -105,13 +92,10 @@ def test_without_anything_three_lines_say_what_to_do(terminal: Terminal) -> None
 
 
 def test_the_worker_gets_the_model_through_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables for a worker make the same model in its configuration."""
-    found = Found(
-        alias="qwen2.5-coder:7b",
-        values={"upstream": "http://127.0.0.1:1/v1", "model": "Qwen2.5-Coder:7b", "free": True, "context_window": 4096},
-        why="",
-    )
-    for name, value in environment(found).items():
+    """The variables for a worker make the model, and a section that passes other names on to the same server."""
+    server = {"upstream": "http://127.0.0.1:1/v1", "free": True, "context_window": 4096}
+    for name, value in environment(Found(server=server, model="Qwen2.5-Coder:7b", why="")).items():
         monkeypatch.setenv(name, value)
-    model = Settings().models["qwen2.5-coder:7b"]
-    assert (model.model, model.free, model.context_window) == ("Qwen2.5-Coder:7b", True, 4096)
+    models = Settings().models
+    assert {name: model.model for name, model in models.items()} == {"default": "Qwen2.5-Coder:7b", "any": ""}
+    assert all(model.free and model.context_window == 4096 for model in models.values())

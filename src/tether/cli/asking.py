@@ -5,11 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import typer
-
 from tether.cli.actions import asked, missing_amount
 from tether.cli.output import clean, say
-from tether.errors import ValidationError
+from tether.errors import Conflict, ValidationError
 from tether.task import ApprovalKind
 
 if TYPE_CHECKING:
@@ -29,7 +27,10 @@ def decide(client: Client, task: TaskDocument, by: str) -> bool:
     say(clean(asked(task)), "yellow")
     try:
         return _ask(client, task, by)
-    except (typer.Abort, EOFError, KeyboardInterrupt):
+    except Conflict as error:  # somebody else was faster
+        say(str(error), "dim")
+        return True
+    except (EOFError, KeyboardInterrupt):
         say()
         return False
 
@@ -41,14 +42,13 @@ def _ask(client: Client, task: TaskDocument, by: str) -> bool:
     if approval.kind == ApprovalKind.BUDGET:
         return _budget(client, task, approval, by)
     if approval.kind == ApprovalKind.QUESTION:
-        client.answer(task.id, typer.prompt("your answer", err=True), by=by)
-        return True
-    _yes_or_no(client, task, by)
-    return True
+        text = _asked("your answer (empty: leave it paused): ")
+        return bool(text) and bool(client.answer(task.id, text, by=by))
+    return _yes_or_no(client, task, by)
 
 
 def _resume(client: Client, task: TaskDocument, approval: Approval | None, by: str) -> bool:
-    if not typer.confirm("let it go on?", default=False, err=True):
+    if not _agreed("let it go on?"):
         return False
     if approval is None:
         client.resume(task.id, by=by)
@@ -57,20 +57,20 @@ def _resume(client: Client, task: TaskDocument, approval: Approval | None, by: s
     return True
 
 
-def _yes_or_no(client: Client, task: TaskDocument, by: str) -> None:
-    if typer.confirm("approve?", default=False, err=True):
+def _yes_or_no(client: Client, task: TaskDocument, by: str) -> bool:
+    text = _asked("approve? (y, n = reject, empty = leave it paused): ").lower()
+    if text in ("y", "yes"):
         client.approve(task.id, by=by)
-    else:
+    elif text in ("n", "no"):
         client.reject(task.id, by=by)
+    return bool(text)
 
 
 def _budget(client: Client, task: TaskDocument, approval: Approval, by: str) -> bool:
     missing = missing_amount(approval, task)
     limit, amount = missing if missing else ("max_llm_calls", 1.0)
     while True:
-        text = (
-            typer.prompt(f"add how much to {limit}? (y = {amount:g}, n = leave it paused)", default="n", err=True).strip().lower()
-        )
+        text = _asked(f"add how much to {limit}? (y = {amount:g}, n = leave it paused): ").lower()
         if text in ("n", "no", ""):
             return False
         wanted = f"{amount:g}" if text in ("y", "yes") else text
@@ -80,6 +80,20 @@ def _budget(client: Client, task: TaskDocument, approval: Approval, by: str) -> 
             say(f"error: {error}", "red")
         else:
             return True
+
+
+def _asked(prompt: str) -> str:
+    """A line of the terminal; the prompt goes to stderr, because stdout is for the result alone."""
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.strip()
+
+
+def _agreed(question: str) -> bool:
+    return _asked(f"{question} (y/n): ").lower() in ("y", "yes")
 
 
 def number(text: str, field: str) -> float:

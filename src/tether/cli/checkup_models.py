@@ -26,14 +26,14 @@ def model_checks(settings: Settings) -> Iterator[Check]:
     """A check per configured model, or of the one that would be found without."""
     models = dict(settings.models)
     try:
-        found = choose(settings, None)
+        found = choose(settings)
     except NoModel as error:
         yield Check(name="models", status="note" if models else "broken", found=error.problem, remedy="; ".join(error.lines))
         found = None
     if found is not None:
         from tether.config import ModelSettings
 
-        models[found.alias] = ModelSettings.model_validate(dict(found.values))
+        models["default"] = ModelSettings.model_validate(found.sections["default"])
     with ThreadPoolExecutor(8) as pool:
         for name, (status, text, remedy) in zip(models, pool.map(_server, models.values()), strict=True):
             yield Check(name=f"model {name}", status=status, found=text, remedy=remedy)

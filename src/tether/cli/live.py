@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
@@ -97,15 +98,17 @@ def panel(task: TaskDocument, watch: Watch, now_ms: int) -> RenderableType:
     rows: list[RenderableType] = [Text("─" * 60, style="dim"), head]
     if watch.thought:
         rows.append(Padding(Text(one_line(watch.thought, 200), style="italic"), (0, 0, 0, 2)))
-    doing = _doing(watch)
+    doing = _doing(task, watch)
     if doing:
         rows.append(Padding(Text(doing, style="cyan"), (0, 0, 0, 2)))
-    rows.append(Padding(Group(grid(clock_bars(task, watch, now_ms)), grid(budget_bars(task))), (0, 0, 0, 2)))
+    rows.append(Padding(grid(chain(clock_bars(task, watch, now_ms), budget_bars(task))), (0, 0, 0, 2)))
     rows.append(Text("  Ctrl-C leaves it running; twice cancels it", style="dim"))
     return Group(*rows)
 
 
-def _doing(watch: Watch) -> str:
+def _doing(task: TaskDocument, watch: Watch) -> str:
+    if watch.attempt_started_ms is None:
+        return "waits for a free worker" if task.state == "queued" else "the worker makes the agent ready …"
     if watch.tools:
         return "\n".join(f"runs {tool.name} {one_line(tool.args, 120)}" for tool in watch.tools.values())
     return f"asks {', '.join(sorted(set(watch.calls.values())))} …" if watch.calls else ""

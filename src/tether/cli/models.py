@@ -9,7 +9,6 @@ import concurrent.futures
 import http.client
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,11 +79,16 @@ LOCAL = (
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A model to use: `alias` is its name under [models], `values` the keys of that section; why: for people."""
+    """A model to use. server: keys of a [models.…] section but for the model's name; model: that name; why: for people."""
 
-    alias: str
-    values: Mapping[str, Any]
+    server: Mapping[str, Any]
+    model: str
     why: str
+
+    @property
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """[models.default], and a second section that passes on any other name to the same server."""
+        return {"default": {**self.server, "model": self.model}, "any": dict(self.server)}
 
 
 class NoModel(ConfigurationError):
@@ -105,40 +109,32 @@ class NoModel(ConfigurationError):
 
 def choose(
     settings: Settings,
-    wanted: str | None,
+    wanted: str | None = None,
     variables: Mapping[str, str] | None = None,
     servers: Sequence[Local] = LOCAL,
 ) -> Found | None:
-    """The model that `--model wanted` (or none) leads to, or None when the configuration already has it.
+    """The model for a worker whose configuration has no [models.default]; None when it has one.
 
-    Raises NoModel when there is nothing to ask, ValidationError when `wanted` cannot be had.
+    wanted: a model that a local server must offer. Raises NoModel when there is nothing to ask, ValidationError for `wanted`.
     """
-    if wanted is not None and wanted in settings.models:
+    if "default" in settings.models:
         return None
-    configured = settings.models.get("default")
-    if configured is not None:
-        if wanted is None:
-            return None
-        values = configured.model_dump(exclude_defaults=True) | {"model": wanted}
-        return Found(alias=_alias(wanted), values=values, why=f"{wanted} at {configured.upstream}")
     variables = os.environ if variables is None else variables
     for hosted in HOSTED:
         if variables.get(hosted.key_env):
-            return _hosted(hosted, wanted, variables)
+            return _hosted(hosted, variables)
     found = _local(wanted, servers)
     if found is None:
         raise NoModel
     return found
 
 
-def _hosted(hosted: Hosted, wanted: str | None, variables: Mapping[str, str]) -> Found:
+def _hosted(hosted: Hosted, variables: Mapping[str, str]) -> Found:
     upstream = (variables.get(hosted.base_env) if hosted.base_env else None) or hosted.upstream
-    model = wanted or hosted.model
-    values = {"upstream": upstream, "key_env": hosted.key_env, "model": model}
+    server = {"upstream": upstream, "key_env": hosted.key_env}
     if hosted.name == "Anthropic":
-        values["kind"] = "anthropic"
-    alias = "default" if wanted is None else _alias(wanted)
-    return Found(alias=alias, values=values, why=f"{model} at {hosted.name}, by {hosted.key_env}")
+        server["kind"] = "anthropic"
+    return Found(server=server, model=hosted.model, why=f"{hosted.model} at {hosted.name}, by {hosted.key_env}")
 
 
 def _local(wanted: str | None, servers: Sequence[Local]) -> Found | None:
@@ -147,26 +143,19 @@ def _local(wanted: str | None, servers: Sequence[Local]) -> Found | None:
     offers = [(local, entry) for local, entries in zip(servers, answers, strict=True) for entry in entries]
     for local, entry in offers:
         if wanted in (None, entry["id"]):
-            alias = "default" if wanted is None else _alias(entry["id"])
-            return Found(
-                alias=alias, values=_local_values(local, entry), why=f"{entry['id']} of {local.name} on port {local.port}"
-            )
+            why = f"{entry['id']} of {local.name} on port {local.port}"
+            return Found(server=_local_server(local, entry), model=entry["id"], why=why)
     if offers:
         known = ", ".join(sorted({entry["id"] for _, entry in offers}))
         raise ValidationError("model", f"{wanted!r} is not served on this machine", f"known are {known}")
     return None
 
 
-def _local_values(local: Local, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _local_server(local: Local, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Local models cost nothing, and their tools go as a schema: small ones do not keep to native tool calls."""
-    values: dict[str, Any] = {
-        "upstream": f"http://127.0.0.1:{local.port}/v1",
-        "model": entry["id"],
-        "free": True,
-        "tools": "schema",
-    }
+    server: dict[str, Any] = {"upstream": f"http://127.0.0.1:{local.port}/v1", "free": True, "tools": "schema"}
     window = _window(local, entry)
-    return values | ({"context_window": window} if window else {})
+    return server | ({"context_window": window} if window else {})
 
 
 def _window(local: Local, entry: Mapping[str, Any]) -> int | None:
@@ -205,17 +194,15 @@ def _get(port: int, path: str) -> Any:
         connection.close()
 
 
-def _alias(model: str) -> str:
-    """A name for [models.…] that survives a variable's name: lower case, no double underscore."""
-    return re.sub(r"__+", "-", model.lower()).strip("_") or "model"
-
-
 def environment(found: Found | None) -> dict[str, str]:
     """The variables that give a worker this model; the key itself stays in its own variable."""
     if found is None:
         return {}
-    prefix = f"TETHER_MODELS__{found.alias}__"
-    return {f"{prefix}{key.upper()}": _written(value) for key, value in found.values.items()}
+    return {
+        f"TETHER_MODELS__{name.upper()}__{key.upper()}": _written(value)
+        for name, section in found.sections.items()
+        for key, value in section.items()
+    }
 
 
 def _written(value: Any) -> str:

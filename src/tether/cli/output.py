@@ -73,7 +73,7 @@ def print_value(value: Any) -> None:
 
 
 def print_error(error: BaseException, *, as_json: bool) -> None:
-    """The error on stderr: `error: …` in one line, or the problem as JSON."""
+    """The error on stderr: `error: …` in one line, the ways out below it where there are several; or as JSON."""
     from tether.cli.exits import problem
 
     found = problem(error)
@@ -84,6 +84,8 @@ def print_error(error: BaseException, *, as_json: bool) -> None:
     suffix = f"; {found['remedy']}" if found["code"] == "internal" else ""
     text = clean(found["message"]).replace("\n", " ")
     errors().print(f"error: {prefix}{text}{suffix}", style="red", soft_wrap=True)
+    for way_out in getattr(error, "lines", ()):
+        errors().print(f"  {way_out}", soft_wrap=True)
 
 
 def _unicode() -> bool:

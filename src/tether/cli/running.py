@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tether.cli import exits
@@ -26,36 +25,23 @@ __all__ = ["finish", "follow", "run_task"]
 
 def run_task(inv: Invocation, goal: str, options: TaskOptions) -> int:
     """Run one task in the foreground; the exit code."""
-    task = options.task(goal)
-    try:
-        found = _model(inv.settings, task)
-    except NoModel as error:
-        return _say_no_model(error, as_json=inv.as_json)
-    settings = _with_model(inv.settings, found)
-    task = replace(task, model=found.alias) if found is not None and found.alias != "default" else task
-    return _run(inv, settings, task, found)
-
-
-def _run(inv: Invocation, settings: Settings, task: Task, found: Found | None) -> int:
-    from tether.client import Client
-
-    client = Client.of(settings)
-    ready = client.check(task)
-    variables = inv.worker_environment() | environment(found)
-    model = found.alias if found is not None else None
-    worker = BackgroundWorker(client, ready.task.agent, model, variables, settings.home / "logs")
-    if worker.needed():
-        say(f"starting a worker{f' with {found.why}' if found is not None else ''} …", "dim")
-        worker.start()
-        worker.wait()
+    client = inv.client
+    task = client.check(options.task(goal)).task
+    worker = BackgroundWorker(client, task.agent, inv.settings.home / "logs")
+    _see_that_someone_serves(inv, task, worker)
     handle = client.submit(task, by=who())
     say(handle.id, "bold")
+    return follow(inv, Follower(client=client, task_id=handle.id, by=who(), care=worker.care))
 
-    def care() -> None:
-        if worker.needed():
-            worker.start()
 
-    return follow(inv, Follower(client=client, task_id=handle.id, by=who(), care=care))
+def _see_that_someone_serves(inv: Invocation, task: Task, worker: BackgroundWorker) -> None:
+    if not worker.needed():
+        return
+    found = _model(inv.settings, task)
+    worker.variables = inv.worker_environment() | environment(found)
+    say(f"starting a worker{f' with {found.why}' if found is not None else ''} …", "dim")
+    worker.start()
+    worker.wait()
 
 
 def follow(inv: Invocation, follower: Follower) -> int:
@@ -90,38 +76,11 @@ def finish(inv: Invocation, task: TaskDocument) -> int:
 
 
 def _model(settings: Settings, task: Task) -> Found | None:
-    """The model to bring along: only the built-in agent cannot do without one."""
-    agent = settings.agent(task.agent) if task.agent in settings.agent_names() else None
-    if agent is None or (agent.kind != "builtin" and task.model is None):
-        return _if_any(settings)
-    if agent.model != "default" and task.model is None:
-        return None
-    return choose(settings, task.model)
-
-
-def _if_any(settings: Settings) -> Found | None:
+    """The model a new worker is given: the built-in agent cannot do without one, others may."""
+    agent = settings.agent(task.agent)
     try:
-        return choose(settings, None)
+        return choose(settings, task.model)
     except NoModel:
+        if agent.kind == "builtin" and agent.model not in settings.models:
+            raise
         return None
-
-
-def _with_model(settings: Settings, found: Found | None) -> Settings:
-    if found is None:
-        return settings
-    from tether.config import ModelSettings
-
-    models = {**settings.models, found.alias: ModelSettings.model_validate(dict(found.values))}
-    return settings.model_copy(update={"models": models})
-
-
-def _say_no_model(error: NoModel, *, as_json: bool) -> int:
-    if as_json:
-        from tether.cli.output import print_error
-
-        print_error(error, as_json=True)
-        return exits.ERROR
-    say(f"error: {error.field}: {error.problem}", "red")
-    for text in error.lines:
-        say(f"  {text}")
-    return exits.ERROR

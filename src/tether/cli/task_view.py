@@ -84,7 +84,7 @@ def outcome(task: TaskDocument) -> Iterator[RenderableType]:
 
 
 def _section(title: str, body: RenderableType) -> RenderableType:
-    return Group(Text(title, style="dim"), Padding(body, (0, 0, 0, 2)))
+    return Group(Text(title, style="dim"), Padding(body, (0, 0, 0, 2), expand=False))
 
 
 def _when(at_ms: int | None) -> str:

@@ -60,18 +60,34 @@ def up(ctx: typer.Context, slots: Slots = None) -> None:
 
 
 def _settings(inv: Invocation) -> Settings:
-    """The configuration, with a model by a key or a local server when it names none; said on stderr, never an error."""
+    """The configuration, with a model by a key or a local server when it names none.
+
+    Without any model the agents that need one are left out; raises NoModel when none is left.
+    """
     from tether.cli.models import NoModel, choose, environment
     from tether.cli.output import say
 
     try:
-        found = choose(inv.settings, None)
+        found = choose(inv.settings)
     except NoModel:
-        say("warning: models.default: there is no model to ask; see `tether doctor`", "yellow")
-        return inv.settings
+        return _without_models(inv.settings)
     if found is None:
         return inv.settings
     say(f"model   {found.why}", "dim")
     # gateways and zygotes of this worker read the same variables
     os.environ.update(environment(found) | inv.worker_environment())
     return Invocation(config=inv.config, store=inv.store).settings
+
+
+def _without_models(settings: Settings) -> Settings:
+    from tether.cli.models import NoModel
+    from tether.cli.output import say
+
+    wanted = settings.worker.agents or settings.agent_names()
+    able = [n for n in wanted if settings.agent(n).kind != "builtin" or settings.agent(n).model in settings.models]
+    if not able:
+        raise NoModel
+    if len(able) < len(wanted):
+        left_out = ", ".join(sorted(set(wanted) - set(able)))
+        say(f"warning: models.default: there is no model to ask, so {left_out} is not served; see `tether doctor`", "yellow")
+    return settings.model_copy(update={"worker": settings.worker.model_copy(update={"agents": able})})

@@ -61,9 +61,13 @@ def _agent(task: Task, settings: Settings):
 
 
 def _check_model(task: Task, settings: Settings) -> None:
-    if task.model is None or task.model in settings.models:
+    """A section's name, a model it names, or any name where a section passes names on; without sections the worker decides."""
+    models = settings.models
+    if task.model is None or not models or task.model in models:
         return
-    known = ", ".join(sorted(settings.models)) or "none"
+    if any(not model.model or model.model == task.model for model in models.values()):
+        return
+    known = ", ".join(sorted(models))
     raise ValidationError("model", f"{task.model!r} is not configured", f"known are {known}; add [models.{task.model}]")
 
 

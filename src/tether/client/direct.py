@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tether.client.admission import Admission, admit
-from tether.errors import Conflict, StoreTooNew, StoreUnavailable, ValidationError
+from tether.errors import ConfigurationError, Conflict, StoreTooNew, StoreUnavailable, ValidationError
 from tether.task import Answer, Approval, Budget, Task, TaskDocument, Timeouts
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Direct"]
 
+log = logging.getLogger("tether.client")
 T = TypeVar("T")
 _FIRST_WAIT_S = 0.1
 
@@ -33,6 +35,7 @@ class Direct:
         self.timeout_s = timeout_s
         self.max_retries = max_retries
         self.store: Store = open_store(settings.store_url)
+        self._announces = bool(settings.queue.url)
         self._announcer: Announcer | None = None
 
     def close(self) -> None:
@@ -43,16 +46,14 @@ class Direct:
 
     def _announce(self, task_id: str, agent: str, tenant: str, priority: int) -> None:
         """Wake a worker now rather than at its next look; in the background, and whatever the broker does."""
-        if not self.settings.queue.url:
+        if not self._announces:
             return
-        from tether.queue import open_queue
-        from tether.queue.announcing import Announcer
         from tether.store.rows import Wake
 
         if self._announcer is None:
-            self._announcer = Announcer(open_queue(self.settings.queue), self.store)
-            self._announcer.start()
-        self._announcer.offer([Wake(task_id=task_id, agent=agent, tenant=tenant, priority=priority)])
+            self._announcer = self._new_announcer()
+        if self._announcer is not None:
+            self._announcer.offer([Wake(task_id=task_id, agent=agent, tenant=tenant, priority=priority)])
 
     def admission(self, task: Task) -> Admission:
         """The task with its limits, checked; raises ValidationError."""
@@ -76,6 +77,20 @@ class Direct:
         task_id = self._safely(send) if task.idempotency_key else send()
         self._announce(task_id, task.agent, task.tenant, task.priority)
         return task_id
+
+    def _new_announcer(self) -> Announcer | None:
+        """Started; None where the broker's client is not installed, since workers announce what is left."""
+        from tether.queue import open_queue
+        from tether.queue.announcing import Announcer
+
+        try:
+            made = Announcer(open_queue(self.settings.queue), self.store)
+        except ConfigurationError as error:
+            log.warning("tasks are announced by workers only: %s", error)
+            self._announces = False
+            return None
+        made.start()
+        return made
 
     def get(self, task_id: str) -> TaskDocument:
         """The whole task."""
