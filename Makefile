@@ -9,7 +9,7 @@ READY_313 := .venv-3.13/.installed
 # the type checker's wrapper must not ask the network for a newer one
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help run demo test test-313 test-all check bench services real docs lock format clean
+.PHONY: help run demo test test-313 test-all check check-style check-types check-imports check-units bench services real docs lock format clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -29,11 +29,21 @@ test-313: $(READY_313) ## The tests of units, fakes and processes on Python 3.13
 
 test-all: test-313 test ## Both
 
+# side by side, as the type checker alone keeps one core busy for half a minute
 check: $(READY) ## Format, lint, types, import rules and unit tests, in under a minute
+	@$(MAKE) --jobs=2 --output-sync=target --keep-going check-types check-style check-imports check-units
+
+check-style:
 	@$(BIN)/ruff format --check --quiet . || { echo "make format mends the formatting of:"; $(BIN)/ruff format --check .; exit 1; }
 	@$(BIN)/ruff check --quiet .
+
+check-types:
 	@$(BIN)/pyright
+
+check-imports:
 	@$(BIN)/lint-imports --no-logo
+
+check-units:
 	@$(BIN)/python -m pytest -q tests/unit
 
 bench: $(READY) ## Measure speed and memory, and print them beside their goals
