@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
 from brokers import BROKERS, Broker
 from servers import Postgres, ServerMissing, make_database, postgres
+
+# how long an example takes depends on the machine's other work; what is slow shows in benchmarks/
+settings.register_profile("tether", deadline=None)
+settings.load_profile("tether")
 
 _MARKER = "TETHER_TEST_SESSION"
 _GRACE_S = 3.0
