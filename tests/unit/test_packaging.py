@@ -21,7 +21,6 @@ BANNED = {
     "handlers",
     "context",
     "job",
-    "base",
     "misc",
 }
 
