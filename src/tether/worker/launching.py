@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tether import uploads
 from tether.config import AgentSettings, Settings
 from tether.errors import UnpricedModel, ValidationError
 from tether.gateway.options import GatewayOptions, ModelOptions
@@ -51,7 +52,7 @@ def prepare_workspace(settings: Settings, claim: Claim) -> Path:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True, mode=0o700)
     for name, source in claim.task.files.items():
-        _copy_in(part, name, source)
+        _copy_in(part, name, uploads.source(settings, source))
     part.rename(folder)
     return folder
 

@@ -1,0 +1,96 @@
+"""The application: routes, the gate before them, and what runs beside them for as long as the process lives."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi import FastAPI
+
+from tether import __version__
+from tether.config import Settings
+from tether.secrets import Vault
+from tether.store import Store
+from tether.web import problems
+from tether.web.access import Access
+from tether.web.answers import PROBLEM_SCHEMA
+from tether.web.deliveries import Deliveries
+from tether.web.gate import Gate
+from tether.web.housekeeping import Housekeeping
+from tether.web.routes import decisions, files, health, keys, links, operations, pages, reading, tasks, webhooks
+from tether.web.service import Service, Threads
+from tether.web.submissions import Submissions
+from tether.web.tail import JournalTail
+
+__all__ = ["create_app", "describe"]
+
+_DESCRIPTION = """Submit goals for LLM agents, follow them, decide for them, fetch what they made.
+Every error is an RFC 9457 problem with a stable `code`. Lists are `{"data": […], "next_cursor": …}`."""
+_ROUTERS = (tasks, reading, decisions, operations, files, keys, webhooks, links, health, pages)
+
+
+def create_app(settings: Settings, store: Store, address: str = "") -> FastAPI:
+    """The application on an open store; `address` is where it is reached when [api] public_url does not say."""
+    threads = Threads(settings.api.threads)
+    service = Service(
+        settings=settings,
+        store=store,
+        threads=threads,
+        vault=Vault.of(settings),
+        access=Access(store, threads, settings.api.rate_per_s),
+        submissions=Submissions(store, threads),
+        tail=JournalTail(store, threads),
+        closing=threading.Event(),
+        address=address,
+    )
+    app = FastAPI(
+        title="Tether",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.state.counts = Counter()
+    app.state.figures = {}
+    app.add_middleware(Gate, service=service, counts=app.state.counts)
+    problems.install(app)
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    app.openapi = lambda: describe(app)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    service: Service = app.state.service
+    parts = (service.submissions, service.tail, Deliveries(service), Housekeeping(service))
+    for part in parts:
+        part.start()
+    try:
+        yield
+    finally:
+        service.closing.set()
+        for part in parts:
+            await part.stop()
+        service.threads.close()
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the problem schema and the names that this configuration knows."""
+    if app.openapi_schema is None:
+        found = FastAPI.openapi(app)
+        schemas = found["components"]["schemas"]
+        schemas["Problem"] = PROBLEM_SCHEMA
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        settings: Settings = app.state.service.settings
+        schemas["TaskIn"]["properties"]["agent"] = {"anyOf": [{"enum": settings.agent_names()}, {"type": "null"}]}
+        schemas["TaskIn"]["properties"]["model"] = {"anyOf": [{"enum": sorted(settings.models)}, {"type": "null"}]}
+        app.openapi_schema = found
+    return app.openapi_schema

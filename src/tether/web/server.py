@@ -1,0 +1,132 @@
+"""`tether api`: one process that serves the application until SIGTERM, within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+import uvicorn
+
+from tether.config import Settings
+from tether.errors import ConfigurationError, WorkerError
+from tether.store import Store, open_store
+from tether.web import doorkey
+from tether.web.app import create_app
+from tether.web.wire import bounded
+
+__all__ = ["serve"]
+
+_DRAIN_S = 5
+_SPARE_FILES = 200
+_SWITCH_S = 0.001
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. Raises ConfigurationError, StoreUnavailable, WorkerError."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    store = open_store(settings.store_url)
+    try:
+        _check_open(settings, store)
+        listener = _listen(settings)
+        address = _address(settings, listener)
+        key = doorkey.ensure(settings, store)
+        doorkey.write(settings, address, key)
+        _allow_files(settings.api.max_connections)
+        print(f"api     {address}", file=sys.stderr, flush=True)
+        with asyncio.Runner(loop_factory=_loop()) as runner:
+            return runner.run(_serve(settings, store, listener, address))
+    finally:
+        store.close()
+
+
+def _loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _check_open(settings: Settings, store: Store) -> None:
+    """Beyond loopback only when somebody made keys on purpose."""
+    if _is_loopback(settings.api.host):
+        return
+    now_ms = time.time_ns() // 1_000_000
+    made = [key for key in store.keys(limit=200).data if key.valid(now_ms) and key.created_by != "tether api"]
+    if not made:
+        remedy = "make one first: `tether keys create NAME --scope submit --scope read`"
+        raise ConfigurationError("api.host", f"{settings.api.host!r} is beyond this machine and there is no key", remedy)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(settings: Settings) -> socket.socket:
+    api = settings.api
+    family = socket.AF_INET6 if ":" in api.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((api.host.strip("[]"), api.port))
+    except OSError as error:
+        listener.close()
+        raise WorkerError(f"api.port: {api.host}:{api.port} cannot be used ({error.strerror}); choose another one") from None
+    listener.listen(1024)
+    return listener
+
+
+def _address(settings: Settings, listener: socket.socket) -> str:
+    host = settings.api.host.strip("[]")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _allow_files(connections: int) -> None:
+    """As many open files as connections may need, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _SPARE_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+async def _serve(settings: Settings, store: Store, listener: socket.socket, address: str) -> int:
+    # threads of the store hand the interpreter back sooner, so the loop answers evenly
+    sys.setswitchinterval(_SWITCH_S)
+    app = create_app(settings, store, address)
+    config = uvicorn.Config(
+        app,
+        http=bounded(settings.api.max_connections, settings.api.header_s),
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+    server = uvicorn.Server(config)
+
+    def stop() -> None:
+        app.state.service.closing.set()
+        server.should_exit = True
+
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    await server.serve(sockets=[listener])
+    return 0 if server.started else 1

@@ -1,0 +1,132 @@
+"""What the routes share: configuration, store behind a bounded pool of threads, vault, submissions, the tail of the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from starlette.requests import HTTPConnection
+
+from tether.errors import ServerUnavailable, TetherError
+from tether.store.access_rows import NewAudit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tether.config import Settings
+    from tether.secrets import Vault
+    from tether.store import Store
+    from tether.web.access import Access, Caller
+    from tether.web.submissions import Submissions
+    from tether.web.tail import JournalTail
+
+__all__ = ["Desk", "Service", "Threads", "service_of"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_WAITING_PER_THREAD = 64
+_SERVED_S = 2.0
+
+
+class Threads:
+    """Runs the synchronous store; refuses instead of queueing without end."""
+
+    def __init__(self, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="store")
+        self._most = count * _WAITING_PER_THREAD
+        self._open = 0
+
+    async def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of `work` in a thread; raises ServerUnavailable when too many wait already."""
+        if self._open >= self._most:
+            raise ServerUnavailable("too many requests wait for the store; try again", 503)
+        self._open += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *args, **kwargs))
+        future.add_done_callback(self._done)
+        # shielded: a client that leaves must not make the pool look free while its thread still works
+        return await asyncio.shield(future)
+
+    def _done(self, future: asyncio.Future[Any]) -> None:
+        self._open -= 1
+        if not future.cancelled():
+            future.exception()
+
+    def close(self) -> None:
+        """Let what runs end; nothing new starts."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(kw_only=True)
+class Service:
+    """One per process; made by tether.web.app.create_app."""
+
+    settings: Settings
+    store: Store
+    threads: Threads
+    vault: Vault
+    access: Access
+    submissions: Submissions
+    tail: JournalTail
+    closing: threading.Event
+    address: str = ""
+    _served: tuple[frozenset[str], float] = (frozenset(), 0.0)
+
+    @property
+    def url(self) -> str:
+        """How others reach this server."""
+        return self.settings.api.public_url or self.address
+
+    async def call(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a store method in a thread."""
+        return await self.threads.call(work, *args, **kwargs)
+
+    async def served(self) -> frozenset[str]:
+        """Agents that live workers serve, as of two seconds ago at most."""
+        agents, until = self._served
+        if time.monotonic() >= until:
+            rows = await self.call(self.store.workers)
+            agents = frozenset(agent for row in rows if not row.expired for agent in row.agents)
+            self._served = (agents, time.monotonic() + _SERVED_S)
+        return agents
+
+    @contextlib.asynccontextmanager
+    async def audited(self, caller: Caller, action: str, about: str, by: str = "", **detail: Any) -> AsyncGenerator[Desk]:
+        """Around every decision: the log has it before it is done, and how it ended after."""
+        tenant = caller.tenant
+        new = NewAudit(
+            tenant=tenant, actor=caller.actor(by), action=action, object=about, address=caller.address, detail=_clean(detail)
+        )
+        line = await self.call(self.store.audit_begin, new)
+        desk = Desk()
+        outcome = "internal"
+        try:
+            yield desk
+            outcome = "done"
+        except TetherError as error:
+            outcome = error.code
+            raise
+        finally:
+            await self.call(self.store.audit_end, line, outcome, desk.about)
+
+
+@dataclass
+class Desk:
+    """What an audited action says about itself: `about` is the id of what it made."""
+
+    about: str | None = None
+
+
+def _clean(detail: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in detail.items() if value not in (None, "", {}, [])}
+
+
+def service_of(connection: HTTPConnection) -> Service:
+    """The service of the application that got this request."""
+    return cast("Service", connection.app.state.service)
