@@ -17,7 +17,7 @@ from typing import Any
 
 from tether.store import Store, open_store
 
-_LIMIT_S = 60
+_LIMIT_S = 110
 
 _WARM = """
 import json, os, sys, importlib

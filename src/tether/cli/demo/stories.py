@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ def _hangs(stage: Stage, narrator: Narrator) -> None:
     task, _ = narrator.follow(handle)
     narrator.command(f"tether state {task.id} --attempt 1")
     dump = stage.client.state(task.id, 1).dump or {}
-    stack = [text for text in str(dump.get("stacks") or "").splitlines() if "File" in text][:3]
+    frames = [text for text in str(dump.get("stacks") or "").splitlines() if "File" in text][:3]
+    stack = [re.sub(r'File ".*/', 'File "…/', frame) for frame in frames]
     narrator.quote(stack)
     narrator.promise(
         "the hanging attempt was killed at its limit, its Python stack saved first", "hasher" in "".join(stack), dump
