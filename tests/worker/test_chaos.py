@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -62,9 +63,10 @@ def test_killing_anything_loses_at_most_the_call_in_flight(
         place.add_worker()
         place.add_worker()
         chaos = _Chaos(place, dice)
-        for number in range(rounds):
-            chaos.keep_busy(number)
-            time.sleep(dice.uniform(0.02, 0.35))
+        number = 0
+        while sum(chaos.struck.values()) < rounds:
+            chaos.keep_busy(number := number + 1)
+            time.sleep(dice.uniform(0.02, 0.25))
             chaos.strike()
         for handle in chaos.tasks.values():
             task = _finished(handle)
@@ -72,7 +74,6 @@ def test_killing_anything_loses_at_most_the_call_in_flight(
         answered = Counter(_mark_of(str(entry.body)) for entry in models.ledger)
         for mark, handle in chaos.tasks.items():
             _check_journal(place, handle, answered[mark])
-        assert sum(chaos.struck.values()) >= rounds * 0.9
         assert set(chaos.struck) == {"agent", "init", "zygote", "gateway", "supervisor"}, chaos.struck
         until(lambda: not place.survivors(), 10, "the end of all attempts")
 
@@ -131,20 +132,10 @@ class _Chaos:
             self.tasks[mark] = self.place.submit("autogpt", f"CHAOS-{mark}- write the lines", max_attempts=50)
 
     def strike(self) -> None:
-        """Kill one process of a random kind; a killed supervisor is replaced."""
-        workers = [worker for worker in self.place.workers if worker.poll() is None]
-        worker = self.dice.choice(workers)
-        kind = self.dice.choices(["agent", "init", "zygote", "gateway", "supervisor"], weights=[5, 5, 1, 3, 1])[0]
-        inits = self.place.inits(worker)
-        victims = {
-            "agent": [child for init in inits for child in self.place.children(init)],
-            "init": inits,
-            "zygote": self.place.zygotes(worker),
-            "gateway": self.place.gateway(worker),
-            "supervisor": [worker.pid],
-        }[kind]
-        if not victims:
-            kind, victims = "gateway", self.place.gateway(worker)
+        """Kill one process of a random kind, if there is one now; a killed supervisor is replaced."""
+        worker = self.dice.choice([worker for worker in self.place.workers if worker.poll() is None])
+        kind = self.dice.choices(["agent", "init", "zygote", "gateway", "supervisor"], weights=[6, 6, 0.6, 3, 0.8])[0]
+        victims = self._victims(worker, kind)
         if not victims:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -153,3 +144,13 @@ class _Chaos:
         if kind == "supervisor":
             worker.wait(5)
             self.place.add_worker()
+
+    def _victims(self, worker: subprocess.Popen[bytes], kind: str) -> list[int]:
+        if kind == "supervisor":
+            return [worker.pid]
+        if kind == "gateway":
+            return self.place.gateway(worker)
+        if kind == "zygote":
+            return self.place.zygotes(worker)
+        inits = self.place.inits(worker)
+        return inits if kind == "init" else [child for init in inits for child in self.place.children(init)]

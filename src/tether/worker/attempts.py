@@ -38,6 +38,7 @@ __all__ = ["Attempts"]
 
 log = logging.getLogger("tether.worker")
 _LAST_WORDS_S = 0.02
+_PREPARE_S = 150.0
 _BUDGET_LIMITS = ("max_llm_calls", "max_usd", "max_web_requests", "max_tokens", "max_steps", "max_tool_calls")
 
 
@@ -92,7 +93,13 @@ class Attempts:
             assert deadline is not None
             self.end(attempt, of_deadline(deadline, now), dump=False)
             return
+        self._around.loop.after(_PREPARE_S, lambda: self._unprepared(attempt))
         self._zygotes.when_ready(claim.task.agent, agent, lambda ready: self._start(attempt, workspace, ready))
+
+    def _unprepared(self, attempt: LiveAttempt) -> None:
+        """Whatever went wrong, a claim that never became a process does not keep its task."""
+        if attempt.init_pid is None:
+            self._not_started(attempt, f"it was not prepared within {_PREPARE_S:g} s", transient=True)
 
     def _start(self, attempt: LiveAttempt, workspace: Path, ready: StartProblem | Ready) -> None:
         """Step 2: the zygote is warm (or cannot be): hand it channels, pipes and the AttemptSpec."""

@@ -49,6 +49,10 @@ class Loop:
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Call `callback` whenever `fd` is readable (or its other end is gone)."""
+        if fd in self._selector.get_map():
+            # Its earlier owner closed it without unwatching; whoever has the number now must not suffer for it.
+            log.error("descriptor %d was closed while it was watched", fd)
+            self._selector.unregister(fd)
         self._selector.register(fd, selectors.EVENT_READ, callback)
 
     def unwatch(self, fd: int) -> None:

@@ -27,7 +27,8 @@ _TAIL = 4000
 @dataclass(frozen=True, kw_only=True)
 class ZygoteSpec:
     """What a zygote is for. Paths are absolute; `tools`: entries its attempts may call; `uid`: one of the host users attempts
-    will get, to try it with (None: they get none of their own); `python`: None is this interpreter."""
+    will get, to try it with (None: they get none of their own); `workspaces`: the folder their workspaces are in; `python`:
+    None is this interpreter."""
 
     name: str
     kind: str
@@ -37,6 +38,7 @@ class ZygoteSpec:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     isolation: str = "auto"
     uid: int | None = None
+    workspaces: str | None = None
     tools: tuple[str, ...] = ()
     builtin: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -50,6 +52,7 @@ class ZygoteSpec:
             "code_dir": self.code_dir,
             "isolation": self.isolation,
             "uid": self.uid,
+            "workspaces": self.workspaces,
             "tools": list(self.tools),
             "builtin": dict(self.builtin),
         }

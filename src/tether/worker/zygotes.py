@@ -180,9 +180,10 @@ class Zygotes:
 
     def _lost(self, name: str, kept: _Kept, tail: str, patience: int = 100) -> None:
         """It closed its socket: how it died decides whether starting it again can help."""
+        if kept.zygote.fileno() >= 0:
+            self._loop.unwatch(kept.zygote.fileno())
         status = kept.zygote.reap()
         if status is None and patience > 0:
-            self._loop.unwatch(kept.zygote.fileno())
             self._loop.after(_REAP_S / 10, lambda: self._lost(name, kept, tail, patience - 1))
             return
         self._forget(name, kept)
