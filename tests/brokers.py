@@ -235,7 +235,7 @@ class RabbitMQ(Server):
                 channel.queue_purge(name)
 
     #: the queues that flush() empties
-    queues: Sequence[str] = ("tether.autogpt",)
+    queues: Sequence[str] = ("tether.autogpt", "tether.counted")
 
 
 class Moto(Server):
