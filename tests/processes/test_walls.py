@@ -178,3 +178,30 @@ def test_the_probe_says_what_the_zygote_says(setting: Setting, isolation: str) -
     else:
         assert (ready.processes, ready.network) == ("cooperative", "cooperative")
         assert set(ready.why) >= {"processes", "network"}
+
+
+def test_a_worker_that_is_root_shows_what_only_root_may_pass(setting: Setting, tmp_path: Path) -> None:
+    """Code in the closed home of another user can be used where namespaces are; elsewhere the refusal says what to open."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    code = tmp_path / "home" / "code"
+    code.mkdir(parents=True)
+    os.chown(code.parent, 4242, 4242)
+    code.parent.chmod(0o700)
+    (code / "file").write_text("shown")
+    acting = setting(kind="command", code_dir=str(code))
+    attempt = acting.start(["cat", "file"])
+    status = attempt.hears("agent_exited")["status"]
+    if acting.inside:
+        assert (status, attempt.stdout.text()) == (0, "shown")
+    else:
+        assert os.waitstatus_to_exitcode(status) == 126
+        assert "chmod o+x" in attempt.stderr.text()
+
+
+def test_keys_beside_certificates_stay_closed(setting: Setting) -> None:
+    """Of the host's TLS folders only certificates are shown."""
+    attempt = setting(kind="command").start(
+        ["sh", "-c", "ls /etc/ssl/private 2>/dev/null; ls /etc/ssl/certs >/dev/null && echo end"]
+    )
+    assert attempt.prints("end\n") == "end\n"

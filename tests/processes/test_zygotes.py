@@ -101,17 +101,18 @@ def test_nothing_of_the_worker_is_in_its_environment(setting: Setting, monkeypat
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
-        ({}, "gateway"),
-        ({"gateway": {"port": 1}}, "workspace"),
-        ({"gateway": {"port": 1}, "workspace": "/no/such"}, "workspace: /no/such"),
+        ({}, "lacks 'workspace'"),
+        ({"workspace": "/no/such"}, "workspace: /no/such"),
+        ({"workspace": "/tmp", "readable": ["/usr/.."]}, "readable: /"),
+        ({"workspace": "/tmp", "isolation": "cooperative", "gateway": {}}, "gateway.port"),
     ],
 )
 def test_a_bad_order_is_refused_alone(setting: Setting, spec: dict[str, Any], problem: str) -> None:
     """A bad order is start_failed with what it lacks; the zygote goes on."""
     acting = setting(kind="command")
     fine = acting.start(["echo", "fine"])
-    acting.zygote.start("bad", {"isolation": acting.isolation, **spec}, [fine.stdout.fd] * 6)
-    assert (problem if not acting.inside or spec else "workspace") in acting.message(StartFailed, key="bad").problem
+    acting.zygote.start("bad", {"isolation": acting.isolation, "gateway": {"port": 1}, **spec}, [fine.stdout.fd] * 6)
+    assert problem in acting.message(StartFailed, key="bad").problem
     fine.prints("fine")
     acting.start(["echo", "also fine"]).prints("also fine")
 

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from tether import packets
-from tether.agent import adapters, confine, sandbox, seccomp, syscalls, visible
+from tether.agent import adapters, confine, sandbox, seccomp, syscalls
+from tether.agent.offer import Offer
 from tether.agent.zygote import Zygote
 
 __all__ = ["BOOTSTRAP", "main"]
@@ -100,47 +101,49 @@ def _configuration_left(memory: int) -> dict[str, Any]:
 def _prepare(control: socket.socket, config: Mapping[str, Any], fresh: bool) -> tuple[dict[str, Any], Zygote]:
     code_dir = _enter_code_dir(config)
     syscalls.become_subreaper()
+    notes = [] if fresh else _warm(control, config)
+    offer = Offer.of(config, code_dir)
+    walls = _chosen(offer, config)
+    zygote = Zygote(control, code_dir, offer)
+    _settle()
+    ready = {
+        "op": "ready",
+        "threads": len(os.listdir("/proc/self/task")),
+        "mode": "fresh" if fresh else "fork",
+        "pid": os.getpid(),
+        "walls": walls.document(),
+        "uids": offer.uids(walls),
+        "notes": [*notes, *([offer.note] if offer.note else [])],
+    }
+    return ready, zygote
+
+
+def _warm(control: socket.socket, config: Mapping[str, Any]) -> list[str]:
+    """Import everything, and undo what of it must not be inherited; what there is to say about it."""
     before = _descriptors()
-    notes: list[str] = []
-    if not fresh:
-        notes += _import_all(config)
-        _leave_threads_behind(control, config)
+    notes = _import_all(config)
+    _leave_threads_behind(control, config)
     confine.reset_signals()
-    notes += _blank_out(_descriptors() - before)
-    uid = config.get("uid") if config.get("uid") is not None and sandbox.may_give(config["uid"]) else None
-    walls = sandbox.probe(uid)
-    inside = sandbox.behind_namespaces() if walls["processes"] == sandbox.ENFORCED else None
-    outside = sandbox.without_namespaces(next(iter(walls["why"].values()), "isolation is set to cooperative"))
-    _refuse_unless_enforced(config, inside, outside)
-    code = [*visible.interpreter(), *([code_dir] if code_dir else [])]
-    readable, reachable = (visible.closed_to_others(code, above=above) is None for above in (False, True))
-    zygote = Zygote(control, code_dir, inside, outside, uids=uid is not None and reachable)
+    return notes + _blank_out(_descriptors() - before)
+
+
+def _settle() -> None:
+    """Nothing is allocated, buffered or computed later that could be now: every attempt is a copy of this process."""
     seccomp.prepare()
     sys.stdout.flush()
     sys.stderr.flush()
     gc.collect()
     gc.freeze()
     syscalls.set_dumpable(False)
-    used = inside if inside is not None and config.get("isolation") != "cooperative" else outside
-    ready = {
-        "op": "ready",
-        "threads": len(os.listdir("/proc/self/task")),
-        "mode": "fresh" if fresh else "fork",
-        "pid": os.getpid(),
-        "walls": used.document(),
-        "uids": uid is not None and (readable if used is inside else reachable),
-        "notes": notes,
-    }
-    return ready, zygote
 
 
-def _refuse_unless_enforced(config: Mapping[str, Any], inside: sandbox.Walls | None, outside: sandbox.Walls) -> None:
-    if config.get("isolation") == "enforced" and inside is None:
-        why = "; ".join(dict.fromkeys(outside.why.values()))
+def _chosen(offer: Offer, config: Mapping[str, Any]) -> sandbox.Walls:
+    try:
+        return offer.chosen(str(config.get("isolation") or "auto"))
+    except ValueError as error:
         remedy = 'allow user namespaces on this machine (`tether doctor` says how), or set isolation = "cooperative"'
-        raise _Refused(
-            field=f"agents.{config.get('name', '')}.isolation", problem=f"cannot be enforced here: {why}", remedy=remedy
-        )
+        field = f"agents.{config.get('name', '')}.isolation"
+        raise _Refused(field=field, problem=f"cannot be enforced here: {error}", remedy=remedy) from None
 
 
 def _enter_code_dir(config: Mapping[str, Any]) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from tether import packets
 from tether.agent import confine, limits, sandbox, start, syscalls, tool_runner, tree
+from tether.agent.mounts import Copies
 from tether.agent.plan import Plan
 from tether.agent.tool_runner import ToolCall, runner_status
 
@@ -28,14 +29,14 @@ _DEADLINE_GRACE_S = 1.0
 _END_S = 2.0
 
 
-def become_init(plan: Plan, told: int, close: Sequence[int], zygote: int) -> NoReturn:
+def become_init(plan: Plan, copies: Copies | None, told: int, close: Sequence[int], zygote: int) -> NoReturn:
     """Turn this child of the zygote into init; never returns. `close`: descriptors of the zygote it must not have."""
     ctl = socket.socket(fileno=plan.channels.ctl)
     try:
         for fd in close:
             os.close(fd)
         bell = _listen_for_children()
-        notes = _go_behind_walls(plan, told, zygote)
+        notes = _go_behind_walls(plan, copies, told, zygote)
         init = Init(plan, ctl, notes, bell)
     except BaseException as error:
         with contextlib.suppress(Exception):
@@ -47,9 +48,10 @@ def become_init(plan: Plan, told: int, close: Sequence[int], zygote: int) -> NoR
         init.end()
 
 
-def _go_behind_walls(plan: Plan, told: int, zygote: int) -> list[str]:
+def _go_behind_walls(plan: Plan, copies: Copies | None, told: int, zygote: int) -> list[str]:
     if plan.namespaces:
-        notes = sandbox.enter(plan.visible, plan.ids, told, memory_bytes=plan.memory_bytes, home=plan.workspace)
+        room, home = plan.memory_bytes, plan.workspace
+        notes = sandbox.enter(plan.visible, copies, plan.ids, told, memory_bytes=room, home=home)
     else:
         notes = _stay_outside(plan, zygote)
     os.close(told)

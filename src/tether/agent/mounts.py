@@ -1,7 +1,7 @@
 """A root of its own for an attempt: an empty memory file system with only the visible paths in it, read-only but for a few.
 
-The copies of the visible trees are made first, while paths of the host still mean something and the caller is still the
-user who may pass the folders above them; afterwards only descriptors are used.
+The copies of the visible trees are made first, while paths of the host still mean something, and by root before the new
+namespaces: only root of the host may pass every folder above them. Afterwards only descriptors are used.
 """
 
 from __future__ import annotations
@@ -35,10 +35,15 @@ class Copies:
     trees: tuple[tuple[str, int | None], ...]
     links: tuple[tuple[str, str], ...]
 
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        for _, tree in self.trees:
+            if tree is not None:
+                os.close(tree)
+
 
 def copy_visible(visible: Visible) -> Copies:
-    """Copy every visible tree of the host's view; needs CAP_SYS_ADMIN in a mount namespace of one's own."""
-    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    """Copy every visible tree; needs CAP_SYS_ADMIN over the mount namespace. Raises OSError with the path."""
     read_only = syscalls.ATTR_RDONLY | syscalls.ATTR_NOSUID | syscalls.ATTR_NODEV
     writable = syscalls.ATTR_NOSUID | syscalls.ATTR_NODEV
     links = [(path, os.readlink(path)) for path in visible.read if os.path.islink(path) and path.count("/") == 1]
@@ -57,6 +62,7 @@ def copy_visible(visible: Visible) -> Copies:
 
 def build_root(copies: Copies, *, memory_bytes: int, user: tuple[int, int, str]) -> str | None:
     """Move into a new root made of the copies; returns why /proc is missing, or None. user: uid, gid and home."""
+    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     syscalls.mount("tether", _STAGE, "tmpfs", _FLAGS, "size=1m,nr_inodes=4096,mode=755")
     os.chdir(_STAGE)
     _lay_out(memory_bytes, user)
@@ -76,7 +82,10 @@ def fresh_proc() -> None:
 
 
 def _copy(path: str, attributes: int) -> int:
-    tree = syscalls.clone_tree(path)
+    try:
+        tree = syscalls.clone_tree(path)
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
     syscalls.set_attributes(tree, attributes)
     return tree
 

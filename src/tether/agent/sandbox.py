@@ -17,7 +17,7 @@ from typing import Any
 from tether.agent import landlock, limits, mounts, seccomp, syscalls
 from tether.agent.visible import Visible, interpreter
 
-__all__ = ["Ids", "Walls", "behind_namespaces", "enter", "may_give", "open_listeners", "probe", "write_maps"]
+__all__ = ["Ids", "Walls", "behind_namespaces", "copies_by_root", "enter", "may_give", "open_listeners", "probe", "write_maps"]
 
 ENFORCED, COOPERATIVE = "enforced", "cooperative"
 NAMESPACES = (
@@ -110,7 +110,17 @@ def write_maps(process: int | str, ids: Ids) -> None:
     _write(f"/proc/{process}/uid_map", f"{ids.uid} {ids.uid} 1")
 
 
-def enter(visible: Visible, ids: Ids, told: int, *, memory_bytes: int, home: str) -> list[str]:
+def copies_by_root(visible: Visible, ids: Ids) -> mounts.Copies | None:
+    """Before new namespaces: copies of what the attempt will see, if this is root and may make them; else the attempt does."""
+    if not ids.by_root:
+        return None
+    try:
+        return mounts.copy_visible(visible)
+    except PermissionError:
+        return None
+
+
+def enter(visible: Visible, copies: mounts.Copies | None, ids: Ids, told: int, *, memory_bytes: int, home: str) -> list[str]:
     """In the first process of new namespaces: take the ids, die with the parent, see only what is visible, bring loopback up.
 
     told: a pipe on which the parent says that it wrote the maps (when it is root). Returns notes for the journal.
@@ -122,7 +132,7 @@ def enter(visible: Visible, ids: Ids, told: int, *, memory_bytes: int, home: str
         write_maps("self", ids)
     elif os.read(told, 1) != b"+":
         os._exit(71)
-    copies = mounts.copy_visible(visible)
+    copies = copies or mounts.copy_visible(visible)
     take(ids)
     notes = mounts.build_root(copies, memory_bytes=memory_bytes, user=(ids.uid, ids.gid, home))
     syscalls.set_dumpable(False)
@@ -151,6 +161,8 @@ def _why_no_namespaces(uid: int | None) -> str | None:
     if lacking is not None:
         return lacking
     ids = Ids.of(uid if os.geteuid() == 0 else None)
+    visible = Visible(read=("/usr", *interpreter()), write=(), hidden=())
+    copies = copies_by_root(visible, ids)
     answer, report = os.pipe()
     told, tell = os.pipe()
     try:
@@ -159,7 +171,7 @@ def _why_no_namespaces(uid: int | None) -> str | None:
         except OSError as error:
             return f"the kernel refused new namespaces ({error.strerror or error})"
         if child == 0:
-            _rehearse(ids, told, report)
+            _rehearse(visible, copies, ids, told, report)
         os.close(report)
         report = -1
         return _rehearsed(child, ids, tell, answer)
@@ -167,12 +179,13 @@ def _why_no_namespaces(uid: int | None) -> str | None:
         for fd in (answer, told, tell, report):
             if fd >= 0:
                 os.close(fd)
+        if copies is not None:
+            copies.close()
 
 
-def _rehearse(ids: Ids, told: int, report: int) -> None:
+def _rehearse(visible: Visible, copies: mounts.Copies | None, ids: Ids, told: int, report: int) -> None:
     try:
-        visible = Visible(read=("/usr", *interpreter()), write=(), hidden=())
-        enter(visible, ids, told, memory_bytes=1 << 20, home="/")
+        enter(visible, copies, ids, told, memory_bytes=1 << 20, home="/")
         open_listeners()
         os.write(report, b"+")
     except BaseException as error:

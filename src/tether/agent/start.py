@@ -53,7 +53,7 @@ def _execute_python(plan: Plan, rules: int | None) -> int:
     channels = plan.channels
     stacks.give_stacks(channels.stacks, channels.astacks)
     confine.confine(plan, rules, plan.limits)
-    os.chdir(plan.workspace)
+    _enter(plan.workspace)
     limits.arm_deadline(plan.spec.get("deadline_s"))
     link = socket.socket(fileno=channels.link)
     return adapters.execute(plan.spec, link)
@@ -69,7 +69,7 @@ def _execute_command(plan: Plan, rules: int | None) -> NoReturn:
     confine.expect_signals(for_program=True)
     confine.confine(plan, rules, plan.limits)
     os.environ.update(env)
-    os.chdir(plan.code_dir or plan.workspace)
+    _enter(plan.code_dir or plan.workspace)
     try:
         os.execvp(argv[0], argv)
     except FileNotFoundError:
@@ -77,4 +77,15 @@ def _execute_command(plan: Plan, rules: int | None) -> NoReturn:
         os._exit(_NOT_FOUND)
     except OSError as error:
         print(f"tether: {argv[0]}: {error.strerror}", file=sys.stderr, flush=True)
+        os._exit(_NOT_EXECUTABLE)
+
+
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        who = "attempts have no privileges, not even those of a worker that is root"
+        print(
+            f"tether: {folder}: {error.strerror}; {who}: open it and the folders above (chmod o+x)", file=sys.stderr, flush=True
+        )
         os._exit(_NOT_EXECUTABLE)

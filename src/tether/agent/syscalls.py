@@ -166,8 +166,8 @@ def clone_tree(path: str) -> int:
 
 
 def set_attributes(tree: int, add: int) -> None:
-    """Add mount attributes to every mount of a tree from `clone_tree`."""
-    attributes = ctypes.create_string_buffer(struct.pack("=QQQQ", add, 0, 0, 0))
+    """Add mount attributes to every mount of a tree from `clone_tree`, and let no mount of the host appear in it later."""
+    attributes = ctypes.create_string_buffer(struct.pack("=QQQQ", add, 0, MS_PRIVATE, 0))
     call("mount_setattr", tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, attributes, 32)
 
 

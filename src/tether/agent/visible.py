@@ -10,14 +10,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-__all__ = ["ETC", "Visible", "around", "beneath", "closed_to_others", "interpreter"]
+__all__ = ["ETC", "Visible", "around", "beneath", "impassable", "interpreter", "unreadable"]
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
 ETC = (
     "/etc/ld.so.cache",
-    "/etc/ssl",
+    # Not the folders above these: private keys are kept beside the certificates.
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/openssl.cnf",
     "/etc/ca-certificates",
-    "/etc/pki",
     "/etc/crypto-policies",
     "/etc/alternatives",
     "/etc/localtime",
@@ -72,14 +78,22 @@ def interpreter() -> list[str]:
     return [root for root in roots if root and os.path.normpath(root) != "/"]
 
 
-def closed_to_others(paths: Iterable[str], *, above: bool) -> str | None:
-    """The first path (with `above`, or folder above one) that a user who owns none of them cannot read or pass, or None."""
+def unreadable(paths: Iterable[str]) -> str | None:
+    """The first path that a user who does not own it cannot read, or None; the folders above are not looked at."""
+    for path in paths:
+        mode = os.stat(path).st_mode
+        needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+        if mode & needed != needed:
+            return path
+    return None
+
+
+def impassable(paths: Iterable[str]) -> str | None:
+    """The first folder on the way to one of the paths, or such a path itself, that a user who does not own it cannot pass."""
     for path in map(os.path.abspath, paths):
-        for part in _parts(path) if above else [path]:
+        for part in _parts(path):
             mode = os.stat(part).st_mode
-            passing = stat.S_IXOTH if stat.S_ISDIR(mode) else 0
-            needed = passing if part != path else passing | stat.S_IROTH
-            if mode & needed != needed:
+            if stat.S_ISDIR(mode) and not mode & stat.S_IXOTH:
                 return part
     return None
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from tether import packets
-from tether.agent import init, sandbox, syscalls, tree
+from tether.agent import init, sandbox, syscalls, tree, visible
+from tether.agent.mounts import Copies
+from tether.agent.offer import Offer
 from tether.agent.plan import Plan, plan_of
-from tether.agent.sandbox import Walls
 
 __all__ = ["Zygote"]
 
@@ -35,13 +36,10 @@ class _Attempt:
 class Zygote:
     """Starts attempts on order of the supervisor. End of file on the control socket ends them all."""
 
-    def __init__(self, control: socket.socket, code_dir: str | None, inside: Walls | None, outside: Walls, *, uids: bool) -> None:
-        """inside: the walls with namespaces, None where there are none; `uids`: other users can read code and interpreter."""
+    def __init__(self, control: socket.socket, code_dir: str | None, offer: Offer) -> None:
         self._control = control
         self._code_dir = code_dir
-        self._inside = inside
-        self._outside = outside
-        self._uids = uids
+        self._offer = offer
         self._attempts: dict[int, _Attempt] = {}
         self._outbox: collections.deque[tuple[dict[str, Any], list[int]]] = collections.deque()
         self._wake, self._ring = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -93,32 +91,40 @@ class Zygote:
         self.send({"op": "started", "key": key, "pid": pid}, [os.pidfd_open(pid)])
 
     def _plan(self, key: str, spec: Mapping[str, Any], fds: list[int]) -> Plan:
-        wanted = spec.get("isolation", "auto")
-        if wanted == "enforced" and self._inside is None:
-            raise ValueError(
-                f"isolation: this machine cannot enforce it ({'; '.join(self._outside.why.values())}); "
-                'allow user namespaces, or set isolation = "cooperative" for this agent'
-            )
-        walls = self._outside if wanted == "cooperative" or self._inside is None else self._inside
-        namespaces = walls is self._inside
-        if not namespaces and spec.get("uid") is not None and not self._uids:
+        walls = self._offer.chosen(str(spec.get("isolation") or "auto"))
+        namespaces = walls is self._offer.inside
+        if spec.get("uid") is not None and not self._offer.uids(walls):
             raise ValueError("uid: another user cannot read this interpreter or this code; start the attempt without uid")
+        above = os.path.dirname(spec["workspace"])
+        if not namespaces and spec.get("uid") is not None and (closed := visible.impassable([above])):
+            raise ValueError(f"uid: another user cannot pass {closed} to its workspace; start the attempt without uid")
         if not namespaces and (spec.get("gateway") or {}).get("port") is None:
             raise ValueError("gateway.port: without a network namespace the gateway needs a port of the host")
         return plan_of(key, spec, fds, code_dir=self._code_dir, namespaces=namespaces, walls=walls)
 
     def _fork_init(self, plan: Plan) -> int:
         told, tell = os.pipe2(os.O_CLOEXEC)
-        zygote = os.getpid()
+        copies = sandbox.copies_by_root(plan.visible, plan.ids) if plan.namespaces else None
         try:
-            pid = syscalls.clone(sandbox.NAMESPACES) if plan.namespaces else os.fork()
-            if pid == 0:
-                init.become_init(plan, told, (tell, self._control.fileno(), self._wake, self._ring), zygote)
+            pid = self._fork(plan, copies, told, tell)
             self._admit(pid, plan, tell)
             return pid
         finally:
             os.close(told)
             os.close(tell)
+            if copies is not None:
+                copies.close()
+
+    def _fork(self, plan: Plan, copies: Copies | None, told: int, tell: int) -> int:
+        zygote = os.getpid()
+        pid = syscalls.clone(sandbox.NAMESPACES) if plan.namespaces else os.fork()
+        if pid:
+            return pid
+        try:
+            init.become_init(plan, copies, told, (tell, self._control.fileno(), self._wake, self._ring), zygote)
+        finally:
+            # Whatever happens, a child must never go on as a second zygote.
+            os._exit(1)
 
     def _admit(self, pid: int, plan: Plan, tell: int) -> None:
         """Root writes the maps of the child's user namespace; the child waits for that."""
