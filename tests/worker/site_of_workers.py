@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,7 @@ def _state(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def site(folder: Path, store: str | None = None, **options: Any) -> Iterator[Site]:
+def site(folder: Path, store: str | None = None, **options: Any) -> Generator[Site]:
     """A site that is gone afterwards."""
     made = Site(folder, store, **options)
     try:

@@ -6,8 +6,14 @@ from tether.worker.clocks import Clocks
 
 
 def _clocks(**given: float) -> Clocks:
-    limits = {"started_s": 100.0, "task_s": 60.0, "task_left_s": 60.0, "step_s": 10.0, "idle_s": 20.0} | given
-    return Clocks(**limits)
+    limits = {"task_s": 60.0, "task_left_s": 60.0, "step_s": 10.0, "idle_s": 20.0} | given
+    return Clocks(
+        started_s=100.0,
+        task_s=limits["task_s"],
+        task_left_s=limits["task_left_s"],
+        step_s=limits["step_s"],
+        idle_s=limits["idle_s"],
+    )
 
 
 def test_an_idle_agent_is_found_by_its_silence() -> None:
