@@ -26,6 +26,8 @@ BAD = [
     (["submit", "x", "--max-attempts", "0"], 2, "max_attempts: 0 is out of range", "use 1 to 100"),
     (["submit", "x", "--input", "{"], 2, "--input: is not JSON", "@FILE"),
     (["submit", "x", "--schema", "none.json"], 2, "--schema: 'none.json' cannot be read", "check the path"),
+    (["submit", "x", "--file", "a.txt=none.txt"], 2, "files.a.txt: 'none.txt' is not a file that can be read", "check the path"),
+    (["submit", "x", "--file", "../a.txt=/etc/hostname"], 2, "files.../a.txt: leads out of the workspace", "relative path"),
     (["submit", "x", "--metadata", "novalue"], 2, "--metadata: 'novalue' is not NAME=VALUE", "name=value"),
     (["submit", "x", "--from", "none.json"], 2, "--from: 'none.json' cannot be read", "check the path"),
     (["submit", "x", "--store", "mysql://x/y"], 2, "--store: 'mysql://x/y' is not a store", "postgresql://"),

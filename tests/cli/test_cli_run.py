@@ -51,6 +51,9 @@ entry = "agents:hello"
 entry = "agents:broken"
 [agents.slow]
 entry = "agents:slow"
+[agents.cat]
+kind = "command"
+command = ["bash", "-c", "cat $TETHER_WORKSPACE/notes/today.txt"]
 [agents.sleepy]
 kind = "command"
 command = ["sleep", "60"]
@@ -126,6 +129,14 @@ def test_a_failure_shows_reason_partial_result_and_what_to_do(place: Terminal) -
     assert (ended.code, ended.out) == (3, ""), ended
     for text in ("the sea is too deep", "half", "tether retry task_"):
         assert text in ended.err
+
+
+def test_a_file_of_the_current_folder_goes_with_the_task(place: Terminal) -> None:
+    """--file is found from where the command is typed, and stands in the workspace under its name."""
+    (place.folder / "deep").mkdir()
+    (place.folder / "deep" / "mine.txt").write_text("three ships\n")
+    ended = place.run("run", "x", "--agent", "cat", "--file", "notes/today.txt=deep/mine.txt")
+    assert (ended.code, ended.out.strip()) == (0, "three ships"), ended
 
 
 def test_a_time_limit_has_its_own_code(place: Terminal) -> None:

@@ -1,4 +1,4 @@
-"""The Python client straight on a store: submit, follow, decide, with a played worker on the other side."""
+"""The Python client, straight on a store and through a server: submit, follow, decide, with a played worker on the other side."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from api_server import serving
 from played import PlayedWorker
 from tether import AutoGPTTask, Client, Task, TaskFailed, ValidationError
 from tether.errors import ConfigurationError, Conflict, IllegalTransition, NotFound, StoreUnavailable, WaitTimeout
@@ -26,10 +27,14 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"sqlite:///{tmp_path}/tether.db"
 
 
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    """A client on that store."""
-    with Client(url) as client:
+@pytest.fixture(params=["store", "server"])
+def client(url: str, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """A client on that store, straight and through a server: the same methods, the same results."""
+    if request.param == "store":
+        with Client(url) as client:
+            yield client
+        return
+    with serving(url) as server, Client(server.url, server.key) as client:
         yield client
 
 
@@ -166,6 +171,7 @@ def test_limits_come_from_task_type_and_defaults(tmp_path: Path, url: str, monke
     config = tmp_path / "tether.toml"
     config.write_text(
         '[agents.mine]\nkind = "command"\ncommand = ["true"]\n[models.small]\nupstream = "http://127.0.0.1:9/v1"\n'
+        'model = "tiny"\n'
         '[task_types.report]\nagent = "mine"\nbudget = { max_llm_calls = 9, max_usd = 2 }\ntimeouts = { step_s = 7 }\n'
         "[limits]\nbudget = { max_usd = 3 }\n"
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tether.client.admission import Admission, admit
-from tether.errors import ConfigurationError, Conflict, StoreTooNew, StoreUnavailable, ValidationError
+from tether.client.files import located
+from tether.errors import ConfigurationError, Conflict, StoreTooNew, StoreUnavailable, ValidationError, WaitTimeout
+from tether.lifecycle import FINAL, SETTLED
 from tether.task import Answer, Approval, Budget, Task, TaskDocument, Timeouts
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ __all__ = ["Direct"]
 log = logging.getLogger("tether.client")
 T = TypeVar("T")
 _FIRST_WAIT_S = 0.1
+_SHORTEST_LOOK_S = 0.05
+_LONGEST_LOOK_S = 0.5
+_PAGE = 500
+_GOALS = {"settled": SETTLED, "final": FINAL}
 
 
 class Direct:
@@ -62,7 +68,7 @@ class Direct:
 
     def submit(self, task: Task, by: str) -> str:
         """Store the task; its id."""
-        ready = self.admission(task)
+        ready = self.admission(located(task))
 
         def send() -> str:
             return self.store.submit(
@@ -72,11 +78,17 @@ class Direct:
                 agent_version=ready.agent_version,
                 by=by,
                 warnings=ready.warnings,
+                sealed=self._sealed(task),
             )
 
         task_id = self._safely(send) if task.idempotency_key else send()
-        self._announce(task_id, task.agent, task.tenant, task.priority)
+        self._announce(task_id, ready.task.agent, task.tenant, task.priority)
         return task_id
+
+    def _sealed(self, task: Task) -> bytes | None:
+        from tether.secrets import Vault
+
+        return Vault.of(self.settings).seal(dict(task.secrets)) if task.secrets else None
 
     def _new_announcer(self) -> Announcer | None:
         """Started; None where the broker's client is not installed, since workers announce what is left."""
@@ -101,13 +113,43 @@ class Direct:
         found = self._safely(lambda: self.store.states([task_id]))
         return found[task_id][0] if task_id in found else self.get(task_id).state
 
+    def wait(self, task_id: str, until: str, timeout_s: float | None) -> TaskDocument:
+        """By looking again and again, at most twice a second."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        look_s = _SHORTEST_LOOK_S
+        while True:
+            state = self.state(task_id)
+            if state in _GOALS[until]:
+                return self.get(task_id)
+            left = look_s if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise WaitTimeout(task_id, state, timeout_s or 0)
+            time.sleep(min(look_s, left))
+            look_s = min(look_s * 1.5, _LONGEST_LOOK_S)
+
     def tasks(self, where: TaskFilter, limit: int, cursor: str | None) -> Page[TaskDocument]:
         """A page of tasks."""
         return self._safely(lambda: self.store.tasks(where, limit=limit, cursor=cursor))
 
-    def events(self, task_id: str, after: int, limit: int) -> list[Event]:
-        """A page of the journal."""
-        return self._safely(lambda: self.store.events(task_id, after=after, limit=limit))
+    def events(self, task_id: str, after: int, follow: bool) -> Iterator[Event]:
+        """By pages; when it follows, it looks again at most twice a second."""
+        look_s = _SHORTEST_LOOK_S
+        while True:
+            # the state is read first: events written until then are in the page that follows
+            final = not follow or self.state(task_id) in FINAL
+            page = self._page(task_id, after)
+            yield from page
+            if page:
+                after = page[-1].seq
+                look_s = _SHORTEST_LOOK_S
+            elif final:
+                return
+            else:
+                time.sleep(look_s)
+                look_s = min(look_s * 1.5, _LONGEST_LOOK_S)
+
+    def _page(self, task_id: str, after: int) -> list[Event]:
+        return self._safely(lambda: self.store.events(task_id, after=after, limit=_PAGE))
 
     def approvals(self, limit: int, cursor: str | None) -> Page[Approval]:
         """Open questions to humans."""
