@@ -117,9 +117,13 @@ class WorkerSettings(_Section):
 
 
 class FilesSettings(_Section):
-    """`[files]`: workspaces and artifacts."""
+    """`[files]`: where artifacts, and the workspace as of each checkpoint, are kept for other hosts."""
 
-    url: str = Field("", description="file:///path; empty: the data folder")
+    url: str = Field("", description="file:///path or s3://bucket/prefix (also gs://, az://); empty: only on the worker's host")
+    endpoint: str = Field("", description="S3: http(s)://host:port of another server than Amazon's")
+    region: str = Field("", description="S3: region; empty: as the environment says")
+    max_mb: Megabytes = Field(256, description="largest workspace that is kept, megabytes")
+    max_files: int = Field(10_000, ge=1, le=1_000_000, description="most files of a workspace that is kept")
 
 
 class JournalSettings(_Section):
@@ -344,11 +348,7 @@ class Settings(BaseSettings):
     @property
     def workspaces(self) -> Path:
         """The folder of the tasks' workspaces."""
-        if not self.files.url:
-            return self.home / "workspaces"
-        if not self.files.url.startswith("file://"):
-            raise ConfigurationError("files.url", f"{self.files.url!r} is not supported", "use file:///path")
-        return Path(self.files.url.removeprefix("file://"))
+        return self.home / "workspaces"
 
     def agent(self, name: str) -> AgentSettings:
         """The agent of that name; the built-in `autogpt` needs no entry. Raises ConfigurationError listing the known ones."""

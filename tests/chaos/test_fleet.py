@@ -92,7 +92,7 @@ def _all_done(handles: Sequence[TaskHandle], weather: Weather) -> list[TaskDocum
         for blow in weather.kinds():
             weather.blow(blow)
             time.sleep(_PAUSE_S)
-        if not (_FULL and any(handle.state in ("queued", "running") for handle in handles)):
+        if not (_FULL and any(handle.document().state in ("queued", "running") for handle in handles)):
             break
     return [_finished(handle) for handle in handles]
 

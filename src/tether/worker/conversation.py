@@ -195,7 +195,19 @@ class Conversation:
         )
         attempt.checkpoint = number
         attempt.messages = _messages(packet["state"], base is None, attempt.messages)
-        self._around.journal.write(attempt.entry(checkpoint=new), lambda written: self._kept(written, reply, number=number))
+        if not self._around.keeper.is_remote:
+            self._save(new, reply, None)
+            return
+        # The files first: a checkpoint that another host can see must have its workspace.
+        self._around.offload(
+            lambda: self._around.keeper.checkpointed(attempt.claim, number), lambda problem: self._save(new, reply, problem)
+        )
+
+    def _save(self, new: NewCheckpoint, reply: Reply, problem: str | Exception | None) -> None:
+        attempt = self._attempt
+        notes = [attempt.event("agent_log", level="warning", text=str(problem))] if problem else []
+        entry = attempt.entry(*notes, checkpoint=new)
+        self._around.journal.write(entry, lambda written: self._kept(written, reply, number=new.number))
 
     def _partial(self, packet: dict[str, Any], reply: Reply) -> None:
         self._attempt.partial = packet.get("result")

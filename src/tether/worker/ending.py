@@ -14,7 +14,6 @@ from typing import Any
 from tether.events import NewEvent, redact
 from tether.store.rows import UNSET, Ending, NewApproval, NewArtifact, Written
 from tether.worker import killing
-from tether.worker.artifacts import workspace_files
 from tether.worker.attempt import LiveAttempt, Phase
 from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, decide
@@ -52,7 +51,6 @@ class Closing:
         self._dead = False
         self._notes: list[str] = []
         self._ended_s = 0.0
-        self._workspace = around.settings.workspaces / attempt.claim.workspace_key
 
     def begin(self) -> None:
         """Step 1: nothing may be spent any more; ask for the stacks."""
@@ -79,7 +77,7 @@ class Closing:
         for pipe in self._attempt.pipes.values():
             pipe.read()
         self._attempt.phase = Phase.GONE
-        self._around.offload(lambda: workspace_files(self._workspace, self._attempt.claim), self._finish)
+        self._around.offload(lambda: self._around.keeper.artifacts(self._attempt.claim), self._finish)
 
     # --- dump -------------------------------------------------------------------------------------------------------
 

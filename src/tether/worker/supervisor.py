@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from tether.worker.attempt import LiveAttempt
 from tether.worker.attempts import Attempts
 from tether.worker.gateway import GatewayProcess
 from tether.worker.journal import Journal
+from tether.worker.keeping import Keeper
 from tether.worker.leases import Claims, Heart, boottime_s, new_worker
 from tether.worker.loop import Loop, now_s
 from tether.worker.outcome import Outcome, Question
@@ -77,6 +79,7 @@ class Supervisor:
             journal=self._journal,
             spool=self._spool,
             gateway=self._gateway,
+            keeper=Keeper(settings),
             threads=ThreadPoolExecutor(_THREADS, thread_name_prefix="offload"),
             end=lambda attempt, outcome, *, dump: self._attempts.end(attempt, outcome, dump=dump),
             rearm=lambda attempt: self._attempts.rearm(attempt),
@@ -131,13 +134,18 @@ class Supervisor:
         """Take slots, make the workspaces (which may be slow, so here), and hand the claims to the loop."""
         with self._lock:
             self._taken += len(claims)
+        keeper = self._around.keeper
         for claim in claims:
+            begin = partial(self._attempts.begin, claim)
+            if keeper.is_remote:
+                self._around.offload(partial(keeper.prepare, claim), begin)
+                continue
             workspace: Path | Exception
             try:
-                workspace = launching.prepare_workspace(self._settings, claim)
+                workspace = keeper.prepare(claim)
             except (TetherError, OSError) as error:
                 workspace = error
-            self._loop.post(lambda claim=claim, workspace=workspace: self._attempts.begin(claim, workspace))
+            self._loop.post(partial(begin, workspace))
 
     def wanted(self, intents: list[Intent]) -> None:
         """Clients want something of running tasks."""

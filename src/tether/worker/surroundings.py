@@ -11,6 +11,7 @@ from tether.config import Settings
 from tether.worker.attempt import LiveAttempt
 from tether.worker.gateway import GatewayProcess
 from tether.worker.journal import Journal
+from tether.worker.keeping import Keeper
 from tether.worker.loop import Loop
 from tether.worker.outcome import Outcome
 from tether.worker.spool import Spool
@@ -35,6 +36,7 @@ class Surroundings:
     journal: Journal
     spool: Spool
     gateway: GatewayProcess
+    keeper: Keeper
     threads: ThreadPoolExecutor
     end: End
     rearm: Callable[[LiveAttempt], None]
