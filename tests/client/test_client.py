@@ -214,7 +214,7 @@ def test_the_default_store_is_the_configured_one(tmp_path: Path, url: str, monke
 def test_what_cannot_be_is_refused_at_once(client: Client, url: str, tmp_path: Path) -> None:
     """Wrong arguments name themselves."""
     with pytest.raises(ConfigurationError, match="base_url"):
-        Client("http://127.0.0.1:8787")
+        Client("http://")
     with pytest.raises(ConfigurationError, match="api_key"):
         Client(url, api_key="k")
     with pytest.raises(ValidationError, match="timeout"):

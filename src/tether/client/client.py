@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tether.client.direct import Direct
+from tether.client.doorway import Doorway, doorway
 from tether.client.handle import TaskHandle
-from tether.errors import ConfigurationError, TaskFailed, ValidationError, WaitTimeout
-from tether.lifecycle import FINAL, SETTLED
+from tether.errors import ConfigurationError, TaskFailed, ValidationError
 from tether.task import Answer, Approval, Budget, Task, TaskDocument, Timeouts
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from tether.client.admission import Admission
+    from tether.client.transport import Transport
     from tether.config import Settings
     from tether.events import Event
     from tether.store.rows import AttemptState, Page, WorkerRow
 
 __all__ = ["Client"]
 
-_SHORTEST_LOOK_S = 0.05
-_LONGEST_LOOK_S = 0.5
-_PAGE = 500
-
 
 class Client:
     """Submits tasks and decides for them; synchronous, safe in threads, also a `with` block.
 
-    base_url: a store URL (sqlite:///path, postgresql://…); by default TETHER_API_URL, else the configured store.
+    base_url: a server (http://…, https://…) or a store URL (sqlite:///path, postgresql://…). By default TETHER_API_URL,
+    else the running server of this user (`tether up`, `tether api`), else the configured store.
+    api_key: of the server; by default TETHER_API_KEY, else the one `tether up` left for this user.
     timeout: seconds a request may take with its retries. max_retries: of requests that may be repeated.
     Raises ConfigurationError, StoreUnavailable.
     """
@@ -43,17 +41,22 @@ class Client:
     ) -> None:
         from tether.config import load
 
-        url = base_url or os.environ.get("TETHER_API_URL") or None
         settings = load()
-        if url is not None:
-            settings = _on_store(settings, url, api_key)
-        self._direct = _direct(settings, timeout, max_retries)
+        place = place_of(settings, base_url, api_key)
+        check_patience(timeout, max_retries)
+        if isinstance(place, Doorway):
+            from tether.client.http import Http
+
+            self._transport: Transport = Http(place.url, place.key or None, timeout_s=timeout, max_retries=max_retries)
+        else:
+            self._transport = Direct(place, timeout_s=timeout, max_retries=max_retries)
 
     @classmethod
     def of(cls, settings: Settings, timeout: float = 30, max_retries: int = 2) -> Client:
         """A client on the store of a configuration that is already read."""
+        check_patience(timeout, max_retries)
         made = cls.__new__(cls)
-        made._direct = _direct(settings, timeout, max_retries)
+        made._transport = Direct(settings, timeout_s=timeout, max_retries=max_retries)
         return made
 
     def __enter__(self) -> Client:
@@ -64,7 +67,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._direct.close()
+        self._transport.close()
 
     # --- tasks
 
@@ -72,11 +75,11 @@ class Client:
         """Store the task and return at once; raises ValidationError naming the field, IdempotencyConflict."""
         if not isinstance(task, Task):
             raise ValidationError("task", f"is a {type(task).__name__}, not a Task", 'write Task(goal="…")')
-        return TaskHandle(self, self._direct.submit(task, by or "client"))
+        return TaskHandle(self, self._transport.submit(task, by or "client"))
 
     def check(self, task: Task) -> Admission:
         """What submit would store, without storing it; raises ValidationError naming the field."""
-        return self._direct.admission(task)
+        return self._transport.admission(task)
 
     def handle(self, task_id: str) -> TaskHandle:
         """A handle on a task submitted before; asks nothing yet."""
@@ -84,7 +87,7 @@ class Client:
 
     def get(self, task_id: str) -> TaskDocument:
         """The task as it stands; raises NotFound."""
-        return self._direct.get(task_id)
+        return self._transport.get(task_id)
 
     def tasks(
         self,
@@ -114,41 +117,17 @@ class Client:
             created_from_ms=_ms(created_from, "created_from"),
             created_to_ms=_ms(created_to, "created_to"),
         )
-        return self._direct.tasks(where, limit, cursor)
+        return self._transport.tasks(where, limit, cursor)
 
     def events(self, task_id: str, after: int = 0, follow: bool = False) -> Iterator[Event]:
         """The journal from behind `after`; follow: wait for more until the task is final."""
-        look_s = _SHORTEST_LOOK_S
-        while True:
-            # the state is read first: events written until then are in the page that follows
-            final = not follow or self._direct.state(task_id) in FINAL
-            page = self._direct.events(task_id, after, _PAGE)
-            yield from page
-            if page:
-                after = page[-1].seq
-                look_s = _SHORTEST_LOOK_S
-            elif final:
-                return
-            else:
-                time.sleep(look_s)
-                look_s = min(look_s * 1.5, _LONGEST_LOOK_S)
+        return self._transport.events(task_id, after, follow)
 
     def wait(self, task_id: str, until: str = "settled", timeout: float | None = None) -> TaskDocument:
         """Wait until the task is "settled" (final or paused) or "final"; timeout in seconds, then WaitTimeout."""
-        goals = {"settled": SETTLED, "final": FINAL}
-        if until not in goals:
+        if until not in ("settled", "final"):
             raise ValidationError("until", f"{until!r} is unknown", "use settled or final")
-        deadline = None if timeout is None else time.monotonic() + timeout
-        look_s = _SHORTEST_LOOK_S
-        while True:
-            state = self._direct.state(task_id)
-            if state in goals[until]:
-                return self.get(task_id)
-            left = look_s if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise WaitTimeout(task_id, state, timeout or 0)
-            time.sleep(min(look_s, left))
-            look_s = min(look_s * 1.5, _LONGEST_LOOK_S)
+        return self._transport.wait(task_id, until, timeout)
 
     def result(self, task_id: str, timeout: float | None = None) -> Any:
         """Wait until the task is settled and return its result; raises TaskFailed (with `.partial`) when it did not succeed."""
@@ -159,45 +138,47 @@ class Client:
 
     def state(self, task_id: str, attempt: int | None = None) -> AttemptState:
         """The inside of an attempt (the last by default): the dump made before a kill, and its last checkpoint."""
-        return self._direct.attempt_state(task_id, attempt)
+        return self._transport.attempt_state(task_id, attempt)
 
     # --- decisions
 
     def approvals(self, limit: int = 50, cursor: str | None = None) -> Page[Approval]:
         """Open questions to humans, newest first."""
-        return self._direct.approvals(limit, cursor)
+        return self._transport.approvals(limit, cursor)
 
     def approve(self, task_id: str, add: Mapping[str, Any] | None = None, comment: str = "", by: str = "") -> TaskDocument:
         """Approve what a task (or the approval of that id) waits for; add: budget to add. Raises Conflict, ValidationError."""
-        return self._direct.decide(task_id, Answer(decision="approve", add=dict(add or {}), comment=comment, by=by or "client"))
+        return self._transport.decide(
+            task_id, Answer(decision="approve", add=dict(add or {}), comment=comment, by=by or "client")
+        )
 
     def reject(self, task_id: str, comment: str = "", by: str = "") -> TaskDocument:
         """Reject it: the task fails with what it has so far. Raises Conflict."""
-        return self._direct.decide(task_id, Answer(decision="reject", comment=comment, by=by or "client"))
+        return self._transport.decide(task_id, Answer(decision="reject", comment=comment, by=by or "client"))
 
     def answer(self, task_id: str, text: str, by: str = "") -> TaskDocument:
         """Answer the question a task waits for. Raises Conflict."""
-        return self._direct.decide(task_id, Answer(decision="answer", text=text, by=by or "client"))
+        return self._transport.decide(task_id, Answer(decision="answer", text=text, by=by or "client"))
 
     def pause(self, task_id: str, note: str = "", by: str = "") -> TaskDocument:
         """Pause it: at once when queued, at the next checkpoint when running. Raises IllegalTransition."""
-        return self._direct.change("pause", task_id, by=by or "client", note=note)
+        return self._transport.change("pause", task_id, by=by or "client", note=note)
 
     def resume(self, task_id: str, note: str = "", by: str = "") -> TaskDocument:
         """Queue a task again that was paused by hand. Raises Conflict when it waits for a decision."""
-        return self._direct.change("resume", task_id, by=by or "client", note=note)
+        return self._transport.change("resume", task_id, by=by or "client", note=note)
 
     def cancel(self, task_id: str, note: str = "", by: str = "") -> TaskDocument:
         """End it; its partial result is kept. Raises IllegalTransition."""
-        return self._direct.change("cancel", task_id, by=by or "client", note=note)
+        return self._transport.change("cancel", task_id, by=by or "client", note=note)
 
     def retry(self, task_id: str, note: str = "", by: str = "") -> TaskDocument:
         """Queue a failed or cancelled task again from its last checkpoint. Raises IllegalTransition."""
-        return self._direct.change("retry", task_id, by=by or "client", note=note)
+        return self._transport.change("retry", task_id, by=by or "client", note=note)
 
     def escalate(self, task_id: str, note: str = "", by: str = "") -> TaskDocument:
         """Ask a human to take over. Raises IllegalTransition."""
-        return self._direct.change("escalate", task_id, by=by or "client", note=note)
+        return self._transport.change("escalate", task_id, by=by or "client", note=note)
 
     def update(
         self,
@@ -209,18 +190,29 @@ class Client:
         by: str = "",
     ) -> TaskDocument:
         """Change limits (keys left out stay), priority or note of a task that is not final. Raises ValidationError, Conflict."""
-        return self._direct.update(task_id, budget=budget, timeouts=timeouts, priority=priority, note=note, by=by or "client")
+        return self._transport.update(task_id, budget=budget, timeouts=timeouts, priority=priority, note=note, by=by or "client")
 
     def workers(self) -> list[WorkerRow]:
         """Workers that are alive, with what they serve."""
-        return self._direct.workers()
+        return self._transport.workers()
+
+
+def place_of(settings: Settings, base_url: str | None, api_key: str | None) -> Settings | Doorway:
+    """Where requests go: a server, or the store of these settings."""
+    url = base_url or os.environ.get("TETHER_API_URL") or None
+    key = api_key or os.environ.get("TETHER_API_KEY") or None
+    if url is None:
+        found = doorway(settings.home) if api_key is None else None
+        return settings if found is None else found
+    if not url.startswith(("http://", "https://")):
+        return _on_store(settings, url, api_key)
+    ours = doorway(settings.home, alive=False) if key is None else None
+    if ours is not None and ours.url == url.rstrip("/"):
+        key = ours.key
+    return Doorway(url=url.rstrip("/"), key=key or "")
 
 
 def _on_store(settings: Settings, url: str, api_key: str | None) -> Settings:
-    if url.startswith(("http://", "https://")):
-        raise ConfigurationError(
-            "base_url", f"{url!r} is a server and this release talks to stores only", "give sqlite:///path or postgresql://…"
-        )
     if "\0" in url:
         raise ConfigurationError("base_url", "contains a NUL character", "give sqlite:///path or postgresql://…")
     if api_key is not None:
@@ -230,12 +222,12 @@ def _on_store(settings: Settings, url: str, api_key: str | None) -> Settings:
     return settings.model_copy(update={"store": settings.store.model_copy(update={"url": url})})
 
 
-def _direct(settings: Settings, timeout: float, max_retries: int) -> Direct:
+def check_patience(timeout: float, max_retries: int) -> None:
+    """Raises ValidationError for a timeout or a number of retries that makes no sense."""
     if not timeout > 0 or isinstance(timeout, bool):
         raise ValidationError("timeout", f"{timeout!r} is not a number of seconds greater than 0", "for example 30")
     if isinstance(max_retries, bool) or not isinstance(max_retries, int) or not 0 <= max_retries <= 100:
         raise ValidationError("max_retries", f"{max_retries!r} is not a whole number from 0 to 100", "for example 2")
-    return Direct(settings, timeout_s=timeout, max_retries=max_retries)
 
 
 def _several(value: str | Sequence[str]) -> tuple[str, ...]:

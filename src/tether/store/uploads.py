@@ -22,7 +22,14 @@ def _upload(row: Row[Any]) -> UploadRow:
 
 
 def add(tx: Writing, new: NewUpload, most_bytes: int) -> UploadRow:
-    """Store it unless the tenant's files would pass most_bytes together; raises ValidationError."""
+    """Store it unless the tenant's files would pass most_bytes together (ValidationError); the same file again is the first one.
+
+    So a submission that is sent again after a break has the same content, down to the ids of its files.
+    """
+    same = select(uploads).where(uploads.c.tenant == new.tenant, uploads.c.sha256 == new.sha256, uploads.c.name == new.name)
+    known = tx.one(same.order_by(uploads.c.id).limit(1))
+    if known is not None:
+        return _upload(known)
     used = tx.one(select(func.coalesce(func.sum(uploads.c.size_bytes), 0).label("n")).where(uploads.c.tenant == new.tenant))
     if used is not None and int(used.n) + new.size_bytes > most_bytes:
         raise ValidationError("file", f"would bring the files of this tenant over {most_bytes:,} bytes", "delete some first")

@@ -65,10 +65,10 @@ async def upload(request: Request, caller: Annotated[Caller, Depends(may("submit
         )
         most = service.settings.api.uploads_mb * 1024 * 1024
         stored = await service.call(service.store.add_upload, new, most_bytes=most)
-        part.rename(part.with_suffix(""))
+        part.rename(folder(service.settings) / stored.id)
     finally:
         part.unlink(missing_ok=True)
-    return document(stored.document(), 201, {"Location": f"/v1/files/{upload_id}"})
+    return document(stored.document(), 201, {"Location": f"/v1/files/{stored.id}"})
 
 
 async def _receive(request: Request, settings: Settings, part: Path) -> tuple[int, str]:

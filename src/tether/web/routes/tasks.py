@@ -52,7 +52,7 @@ async def submit(
         return document(_checked(ready))
     with service.submissions.keyed(task):
         known = task.idempotency_key and await service.call(service.store.keyed, task.tenant, task.idempotency_key)
-        stored = await service.submissions.submit(await _sealed(service, ready, caller))
+        stored = await service.submissions.submit(await _sealed(service, ready, caller.actor(body.by)))
     headers = {"Location": f"/v1/tasks/{stored.id}"} | ({"Idempotent-Replayed": "true"} if known else {})
     wait_s = preferred_wait(prefer)
     if wait_s is not None:
@@ -63,7 +63,7 @@ async def submit(
 
 
 def _task(body: TaskIn, caller: Caller, idempotency_key: str | None) -> Task:
-    given = body.model_dump(exclude_none=True)
+    given = body.model_dump(exclude_none=True, exclude={"by"})
     given.setdefault("tenant", caller.tenant)
     if caller.sees is not None and given["tenant"] != caller.tenant:
         raise NotAuthorised(f"this key belongs to tenant {caller.tenant!r}; leave tenant out")
@@ -81,14 +81,14 @@ async def _admission(service: Service, task: Task, caller: Caller) -> Admission:
     return ready
 
 
-async def _sealed(service: Service, ready: Admission, caller: Caller) -> NewTask:
+async def _sealed(service: Service, ready: Admission, by: str) -> NewTask:
     secrets = dict(ready.task.secrets)
     return NewTask(
         task=ready.task,
         budget=ready.budget,
         timeouts=ready.timeouts,
         agent_version=ready.agent_version,
-        by=caller.actor(),
+        by=by,
         warnings=ready.warnings,
         sealed=await service.call(service.vault.seal, secrets) if secrets else None,
     )

@@ -10,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = ["SUBMISSION", "BudgetIn", "Checked", "TaskChange", "TaskIn", "TimeoutsIn"]
 
 Count = Annotated[int, Field(ge=0, le=10**9, strict=True)]
-Dollars = Annotated[float, Field(ge=0, le=10**6, allow_inf_nan=False, strict=True)]
+Dollars = (
+    Annotated[float, Field(ge=0, le=10**6, allow_inf_nan=False, strict=True)]
+    | Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,9})?$")]
+)
 Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86400, allow_inf_nan=False, strict=True)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$")]
 Short = Annotated[str, Field(max_length=200)]
@@ -82,6 +85,7 @@ class TaskIn(In):
     webhook_url: Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s/?#@]+(?:[/?#]\S*)?$")] | None = None
     prohibited: Annotated[list[Short] | None, Field(max_length=200, description="tools and hosts it must not use")] = None
     model: Word | None = None
+    by: Annotated[str, Field(max_length=200, description="who submits, for the journal")] = ""
     secrets: Annotated[dict[str, str] | None, Field(description="variables of the attempt; write-only", max_length=50)] = None
 
 
