@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import resource
@@ -20,7 +21,7 @@ from tether.gateway.egress import Proxy
 from tether.gateway.ledger import Ledger
 from tether.gateway.links import Links
 from tether.gateway.options import GatewayOptions
-from tether.gateway.prices import PriceList
+from tether.gateway.prices import PriceList, load_list
 from tether.gateway.routes import Routes
 from tether.gateway.upstream import Upstreams
 from tether.packets import receive, send
@@ -137,6 +138,10 @@ def main(fd: int) -> int:
     except TetherError as error:
         send(sock, {"op": "failed", "code": error.code, "problem": str(error)})
         return 1
+    load_list()
+    gc.collect()
+    gc.freeze()  # fifty thousand objects of the price list that every full collection would walk through
+    gc.set_threshold(20_000, 20, 20)
     uvloop.run(_serve(options, store, sock))
     return 0
 

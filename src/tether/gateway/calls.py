@@ -31,6 +31,7 @@ __all__ = ["Calls"]
 
 _MOST_ERROR_BYTES = 256 * 1024
 _NO_RETRY = {"x-should-retry": "false"}
+_STORE_LOOK_S = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ class Calls:
         tries = 0
         while True:
             tries += 1
-            await reserve(call, self._ledger, options.min_output)
+            await self._reserve(call)
             self._started(call)
             answer = await self._try(call)
             if not isinstance(answer, Failed):
@@ -88,6 +89,17 @@ class Calls:
             if not answer.again or tries >= retry.tries or call.bound.gone or call.admission.revoked:
                 return answer.response
             await self._wait(call, backoff_s(retry, tries, answer.retry_after))
+
+    async def _reserve(self, call: Call) -> None:
+        """Reserve room; while the store is away the call waits for it, for at most store_wait_s seconds."""
+        until_s = time.monotonic() + self._options.store_wait_s
+        while True:
+            try:
+                return await reserve(call, self._ledger, self._options.min_output)
+            except Refusal as refusal:
+                if refusal.limit != "store" or time.monotonic() >= until_s or call.bound.gone or call.admission.revoked:
+                    raise
+            await self._wait(call, _STORE_LOOK_S)
 
     async def _wait(self, call: Call, delay_s: float) -> None:
         """Wait for the server; the supervisor stops the step's clock meanwhile."""

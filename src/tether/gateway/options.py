@@ -88,7 +88,7 @@ class GatewayOptions:
     """Everything of the configure packet.
 
     web_prices: host → nano-dollars per request. tool_prices: a provider's hosted tool → nano-dollars per use.
-    min_output: the floor of a clamp, tokens. connect_s: to reach a server. max_body_bytes: of one request.
+    min_output: the floor of a clamp, tokens. connect_s: to reach a server. store_wait_s: a call waits for a store that is away. max_body_bytes: of one request.
     drain_s, drain_bytes: what may be spent to learn the usage of a call whose client left.
     """
 
@@ -101,6 +101,7 @@ class GatewayOptions:
     retry: RetryOptions = field(default_factory=RetryOptions)
     min_output: int = 256
     connect_s: float = 10.0
+    store_wait_s: float = 30.0
     max_body_bytes: int = 32 * 1024 * 1024
     drain_s: float = 60.0
     drain_bytes: int = 16 * 1024 * 1024

@@ -18,7 +18,7 @@ from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 from tether.errors import UnpricedModel
 from tether.gateway.options import ModelOptions, PriceOptions
 
-__all__ = ["PriceList", "Rates", "Sheet", "TokenUsage"]
+__all__ = ["PriceList", "Rates", "Sheet", "TokenUsage", "load_list"]
 
 _PICO_PER_MTOK = 1_000_000
 _RELOAD_S = 300.0  # some list prices depend on the hour and the date
@@ -103,6 +103,11 @@ class Sheet:
     def _dearest(self, input_bound: int) -> tuple[int, int]:
         met = [r for r in self.rates if r.above == 0 or input_bound > r.above]
         return max(max(r.input, r.cached, r.cache_write, r.cache_write_1h) for r in met), max(r.output for r in met)
+
+
+def load_list() -> None:
+    """Load the public list now instead of at the first call that needs it."""
+    data_snapshot.get_snapshot()
 
 
 class PriceList:
