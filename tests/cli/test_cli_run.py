@@ -202,6 +202,28 @@ def test_ctrl_c_twice_cancels_the_task(place: Terminal) -> None:
     assert place.run("show", task_id, "--json").json["state"] == "cancelled"
 
 
+@pytest.mark.parametrize("command", ["worker", "up"])
+def test_a_worker_in_the_foreground_serves_until_it_is_told_to_stop(place: Terminal, command: str) -> None:
+    """`tether worker` and `tether up` work on submitted tasks and end with 0 on SIGTERM."""
+    serving = place.start(command, "--slots", "2")
+    task_id = place.run("submit", "sea", "--agent", "hello").out.strip()
+    assert place.run("wait", task_id).out == "hello sea\n"
+    serving.send_signal(signal.SIGTERM)
+    _, err = serving.communicate(timeout=40)
+    assert serving.returncode == 0, err
+    assert "Traceback" not in err
+
+
+def test_a_worker_that_can_do_nothing_does_not_start(terminal: Terminal) -> None:
+    """Without any model the built-in agent cannot work; a worker for nothing else says what to do, and ends."""
+    ended = terminal.run("worker")
+    assert (ended.code, len(ended.err.strip().splitlines())) == (1, 4), ended
+    (terminal.folder / "tether.toml").write_text('[agents.sleepy]\nkind = "command"\ncommand = ["true"]')
+    ended = terminal.run("worker", "--idle-exit", "0.2")
+    assert ended.code == 0
+    assert "autogpt is not served" in ended.err
+
+
 def _until(fd: int, text: str, timeout_s: float = 60) -> str:
     seen = ""
     deadline = time.monotonic() + timeout_s
