@@ -225,8 +225,8 @@ def _reply(text: str) -> Any:
 
 
 def test_the_store_decides(tmp_path: Path, models: ScriptedModels) -> None:
-    """While the store cannot be written nothing is sent: the caller gets 503, the provider nothing."""
-    with running(tmp_path, models.base_url) as rig:
+    """While the store cannot be written nothing is sent: the call waits, and after store_wait_s the caller gets 503."""
+    with running(tmp_path, models.base_url, store_wait_s=1.0) as rig:
         attempt = rig.attempt()
         lock = rig.database.raw_connection()
         lock.execute("BEGIN IMMEDIATE")  # type: ignore[attr-defined]

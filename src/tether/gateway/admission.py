@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from tether.gateway.parking import Policy
+
 __all__ = ["MOST_CONNECTIONS", "Admission", "Bound", "Listener"]
 
 MOST_CONNECTIONS = 256  # of one attempt at one listener
@@ -30,21 +32,13 @@ class Closable(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """What happens over budget; park_s: seconds a call may be held when the agent cannot checkpoint."""
-
-    on_budget_exceeded: str = "checkpoint_and_pause"
-    can_checkpoint: bool = True
-    park_s: float = 300.0
-
-
 @dataclass(kw_only=True, eq=False)
 class Bound:
     """The clock of one call under way: without an end while its client listens, `drain_s` once it left."""
 
     timeout: asyncio.Timeout
     gone: bool = False
+    left: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -151,6 +145,7 @@ class Listener(web.Server):
 
     def _leave(self, bound: Bound) -> None:
         bound.gone = True
+        bound.left.set()
         with contextlib.suppress(RuntimeError):
             bound.timeout.reschedule(asyncio.get_running_loop().time() + self._drain_s)
 

@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import socket
+from dataclasses import replace
 from typing import Any
 
 import uvloop
@@ -21,6 +22,7 @@ from tether.gateway.egress import Proxy
 from tether.gateway.ledger import Ledger
 from tether.gateway.links import Links
 from tether.gateway.options import GatewayOptions
+from tether.gateway.parking import Parking
 from tether.gateway.prices import PriceList, load_list
 from tether.gateway.routes import Routes
 from tether.gateway.upstream import Upstreams
@@ -42,7 +44,8 @@ class Gateway:
         self._ledger = Ledger(store)
         self._upstreams = Upstreams(options)
         self._links = Links(channel.send)
-        calls = Calls(options, PriceList(options.prices), self._ledger, self._upstreams, channel.send)
+        self._parking = Parking(channel.send, most=options.max_parked, rejoin_s=options.rejoin_s)
+        calls = Calls(options, PriceList(options.prices), self._ledger, self._upstreams, self._parking, channel.send)
         self._routes = Routes(options, calls, self._links, self._ledger, channel.send)
         self._admissions: dict[str, Admission] = {}
         self._holds: list[dict[str, Any]] = []
@@ -71,6 +74,20 @@ class Gateway:
             self._hold(packet)
         elif op == "drain":
             self._drain(packet)
+        else:
+            self._decide(packet)
+
+    def _decide(self, packet: dict[str, Any]) -> None:
+        """What becomes of the held calls of an attempt, or of those that will be over budget."""
+        admission = self._admissions.get(packet.get("key", ""))
+        if admission is None:
+            return
+        if packet["op"] == "resume":
+            self._parking.resume(admission.key)
+        elif packet["op"] == "reject":
+            self._parking.reject(admission.key, packet.get("why") or "rejected")
+        elif packet["op"] == "policy":
+            admission.policy = replace(admission.policy, can_checkpoint=bool(packet["can_checkpoint"]))
 
     async def _admit(self, packet: dict[str, Any], fds: list[int]) -> None:
         admission = Admission.of(packet)
@@ -78,6 +95,7 @@ class Gateway:
         if before is not None:
             await before.revoke("admitted again")
         self._admissions[admission.key] = admission
+        admission.endings.append(lambda: self._parking.end(admission.key))
         self._apply_holds(admission)
         problem = None
         for name, fd in zip(packet.get("listeners", ["gateway", "proxy"]), fds, strict=False):
@@ -90,7 +108,7 @@ class Gateway:
 
     async def _open(self, admission: Admission, name: str, sock: socket.socket) -> None:
         if name == "proxy":
-            listener = Proxy(admission, self._options, self._ledger, self._channel.send, self._routes.note)
+            listener = Proxy(admission, self._options, self._ledger, self._parking, self._channel.send, self._routes.note)
         else:
             listener = self._routes.listener(admission)
         admission.listeners.append(listener)

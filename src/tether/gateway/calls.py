@@ -18,6 +18,7 @@ from tether.gateway.bodies import held_body
 from tether.gateway.call import Call, Outcome
 from tether.gateway.ledger import Ledger
 from tether.gateway.options import GatewayOptions
+from tether.gateway.parking import Parking, fingerprint
 from tether.gateway.plan import Plan, make_plan, outgoing
 from tether.gateway.prices import PriceList
 from tether.gateway.refusals import PAYMENT_REQUIRED, Refusal
@@ -52,12 +53,14 @@ class Calls:
         prices: PriceList,
         ledger: Ledger,
         upstreams: Upstreams,
+        parking: Parking,
         tell: Callable[[dict[str, Any]], None],
     ) -> None:
         self._options = options
         self._prices = prices
         self._ledger = ledger
         self._upstreams = upstreams
+        self._parking = parking
         self._tell = tell
 
     async def serve(self, admission: Admission, listener: Listener, request: web.BaseRequest, route: str) -> web.StreamResponse:
@@ -77,7 +80,7 @@ class Calls:
         return make_plan(ask, options.models, admission.model_default, self._prices, options.tool_prices)
 
     async def _until_answered(self, call: Call) -> web.StreamResponse:
-        options, retry = self._options, self._options.retry
+        retry = self._options.retry
         tries = 0
         while True:
             tries += 1
@@ -91,15 +94,24 @@ class Calls:
             await self._wait(call, backoff_s(retry, tries, answer.retry_after))
 
     async def _reserve(self, call: Call) -> None:
-        """Reserve room; while the store is away the call waits for it, for at most store_wait_s seconds."""
+        """Reserve room; while the store is away the call waits for it (at most store_wait_s seconds), over budget for a human."""
         until_s = time.monotonic() + self._options.store_wait_s
         while True:
             try:
                 return await reserve(call, self._ledger, self._options.min_output)
-            except Refusal as refusal:
-                if refusal.limit != "store" or time.monotonic() >= until_s or call.bound.gone or call.admission.revoked:
-                    raise
-            await self._wait(call, _STORE_LOOK_S)
+            except Refusal as error:
+                refusal = error
+            if refusal.limit != "store":
+                await self._park(call, refusal)
+            elif time.monotonic() < until_s and not call.bound.gone and not call.admission.revoked:
+                await self._wait(call, _STORE_LOOK_S)
+            else:
+                raise refusal
+
+    async def _park(self, call: Call, refusal: Refusal) -> None:
+        """Hold a call over budget until a human decided. Raises Refusal where it may not be held."""
+        admission, place = call.admission, fingerprint(call.plan.ask.route, call.raw)
+        await self._parking.hold(admission.key, admission.policy, call.id, place, refusal, call.bound.left)
 
     async def _wait(self, call: Call, delay_s: float) -> None:
         """Wait for the server; the supervisor stops the step's clock meanwhile."""

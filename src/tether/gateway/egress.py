@@ -22,6 +22,7 @@ from tether.gateway.forwarding import TooLarge, Traffic, forward, tunnel
 from tether.gateway.heads import MOST_HEAD_BYTES, BadHead, RequestHead, parse_request, read_head
 from tether.gateway.ledger import Ledger
 from tether.gateway.options import GatewayOptions
+from tether.gateway.parking import Parking, fingerprint
 from tether.gateway.refusals import Refusal, no_room, store_away
 from tether.store.rows import Refused, Reserve, Settle
 
@@ -58,12 +59,14 @@ class Proxy:
         admission: Admission,
         options: GatewayOptions,
         ledger: Ledger,
+        parking: Parking,
         tell: Callable[[dict[str, Any]], None],
         note: Callable[[Admission, Refusal], None],
     ) -> None:
         self._admission = admission
         self._options = options
         self._ledger = ledger
+        self._parking = parking
         self._tell = tell
         self._note = note
         self._server: asyncio.Server | None = None
@@ -108,7 +111,7 @@ class Proxy:
             head = parse_request(raw)
             self._authorise(head)
             addresses = await self._addresses(head)
-            visit = await self._reserve(head)
+            visit = await self._reserve(head, raw, writer)
         except BadHead as error:
             await _say(reader, writer, 400, "bad_request", str(error))
         except Refusal as refusal:
@@ -135,7 +138,19 @@ class Proxy:
 
     # --- counting -----------------------------------------------------------------------------------------------------
 
-    async def _reserve(self, head: RequestHead) -> Visit:
+    async def _reserve(self, head: RequestHead, raw: bytes, writer: asyncio.StreamWriter) -> Visit:
+        """Count the request; over budget it is held where the agent could not go on without. Raises Refusal."""
+        admission = self._admission
+        while True:
+            try:
+                return await self._count(head)
+            except Refusal as refusal:
+                place, call_id = fingerprint("web", raw), f"web_{os.urandom(9).hex()}"
+                await self._parking.hold(admission.key, admission.policy, call_id, place, refusal, asyncio.Event())
+            if writer.transport.is_closing():
+                raise ConnectionError("the client left while its request was held")
+
+    async def _count(self, head: RequestHead) -> Visit:
         admission = self._admission
         visit = Visit(
             head=head,

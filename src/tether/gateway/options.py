@@ -88,8 +88,10 @@ class GatewayOptions:
     """Everything of the configure packet.
 
     web_prices: host → nano-dollars per request. tool_prices: a provider's hosted tool → nano-dollars per use.
-    min_output: the floor of a clamp, tokens. connect_s: to reach a server. store_wait_s: a call waits for a store that is away. max_body_bytes: of one request.
+    min_output: the floor of a clamp, tokens. connect_s: to reach a server. store_wait_s: a call waits for a store that is away.
+    max_body_bytes: of one request.
     drain_s, drain_bytes: what may be spent to learn the usage of a call whose client left.
+    max_parked: attempts whose calls are held at a time. rejoin_s: a retry of a held call may come that late, seconds.
     """
 
     store_url: str
@@ -105,6 +107,8 @@ class GatewayOptions:
     max_body_bytes: int = 32 * 1024 * 1024
     drain_s: float = 60.0
     drain_bytes: int = 16 * 1024 * 1024
+    max_parked: int = 50
+    rejoin_s: float = 10.0
 
     @classmethod
     def of(cls, packet: Mapping[str, Any]) -> GatewayOptions:

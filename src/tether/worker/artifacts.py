@@ -17,6 +17,8 @@ _MOST_FILES = 1_000
 _MOST_BYTES = 256 * 1024 * 1024
 _LARGEST = 64 * 1024 * 1024
 _CHUNK = 1 << 20
+#: Where cooperative attempts put temporary files.
+_TEMPORARY = ".tmp"
 
 
 def workspace_files(folder: Path, claim: Claim) -> tuple[NewArtifact, ...]:
@@ -41,7 +43,7 @@ def workspace_files(folder: Path, claim: Claim) -> tuple[NewArtifact, ...]:
 
 def _regular_files(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder, followlinks=False):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if name != _TEMPORARY)
         for name in sorted(names):
             path = Path(place, name)
             if stat.S_ISREG(path.lstat().st_mode):

@@ -29,7 +29,6 @@ from tether.worker.gateway import Admission
 from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, of_deadline
 from tether.worker.output import Pipe
-from tether.worker.results import problem_of
 from tether.worker.surroundings import Surroundings
 from tether.worker.zygote import Ready
 from tether.worker.zygotes import StartProblem, Zygotes
@@ -258,7 +257,7 @@ class Attempts:
         def read() -> CommandOutcome:
             found = command_outcome(workspace, stdout, code or 0)
             if found.problem is None and schema is not None:
-                problem = problem_of(found.result, schema)
+                problem = self._around.checks.problem_of(found.result, schema)
                 if problem is not None:
                     return CommandOutcome(result=found.result, problem=problem, reason="invalid_result")
             return found

@@ -16,7 +16,6 @@ from tether.task import ApprovalKind, usd_from_nano
 from tether.worker.attempt import LiveAttempt, Refusal
 from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, Question
-from tether.worker.results import problem_of
 from tether.worker.surroundings import Surroundings
 from tether.worker.tool_calls import ToolCalls
 
@@ -314,7 +313,9 @@ class Conversation:
             self._accept(packet, reply)
             return
         result = packet.get("result")
-        self._around.offload(lambda: problem_of(result, schema), lambda problem: self._checked(problem, packet, reply))
+        self._around.offload(
+            lambda: self._around.checks.problem_of(result, schema), lambda problem: self._checked(problem, packet, reply)
+        )
 
     def _checked(self, problem: str | Exception | None, packet: dict[str, Any], reply: Reply) -> None:
         attempt = self._attempt

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tether.errors import StoreUnavailable
-from tether.store.rows import Claim, Intent, NewWorker, WorkerRow
+from tether.store.rows import Claim, Hold, Intent, NewWorker, WorkerRow
 
 if TYPE_CHECKING:
     from tether.store import Store
@@ -28,6 +28,7 @@ __all__ = ["Claims", "Heart", "boottime_s", "is_alive", "new_worker"]
 log = logging.getLogger("tether.worker")
 _RETRY_S = 0.2
 _HOUSEKEEPING_S = 1.0
+_HOLDS_S = 0.5
 _ORPHANS_S = 30.0
 
 
@@ -85,6 +86,8 @@ class Wanted(Protocol):
     def claimed(self, claims: list[Claim]) -> None: ...
 
     def wanted(self, intents: list[Intent]) -> None: ...
+
+    def held(self, holds: list[Hold]) -> None: ...
 
 
 class Heart:
@@ -186,6 +189,7 @@ class Claims:
         self.is_claiming = True
         self._due: dict[int, float] = {}
         self._chores = (
+            _Chore(every_s=_HOLDS_S, work=lambda: self._wanted.held(self._store.holds())),
             _Chore(every_s=_HOUSEKEEPING_S, work=self._rescue),
             _Chore(every_s=_HOUSEKEEPING_S, work=self._store.expire_waits),
             _Chore(every_s=_ORPHANS_S, work=lambda: self._store.settle_orphans(older_than_s=2 * self._lease_s)),

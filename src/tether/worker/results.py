@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
-__all__ = ["problem_of"]
+__all__ = ["ResultChecks"]
 
 _LIMIT_S = 5.0
 _CHECK = """
@@ -26,19 +27,38 @@ except jsonschema.SchemaError as error:
 """
 
 
-def problem_of(result: Any, schema: Any) -> str | None:
-    """What is wrong with `result`, in one line, or None; takes at most 5 s."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", _CHECK],
-            input=json.dumps({"result": result, "schema": schema}),
-            capture_output=True,
-            text=True,
-            timeout=_LIMIT_S,
-            env={},
-        )
-    except subprocess.TimeoutExpired:
-        return f"checking it took more than {_LIMIT_S:g} s"
-    if done.returncode != 0:
-        return f"it could not be checked (exit {done.returncode})"
-    return done.stdout.strip() or None
+class ResultChecks:
+    """Checks that run now are known by process id, so nobody takes them for something left behind."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._running: set[int] = set()
+
+    def pids(self) -> set[int]:
+        """Process ids of checks that run now; hold `lock` while you rely on it."""
+        return set(self._running)
+
+    def problem_of(self, result: Any, schema: Any) -> str | None:
+        """What is wrong with `result`, in one line, or None; takes at most 5 s."""
+        with self.lock:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _CHECK],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={},
+            )
+            self._running.add(process.pid)
+        try:
+            said, _ = process.communicate(json.dumps({"result": result, "schema": schema}), timeout=_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return f"checking it took more than {_LIMIT_S:g} s"
+        finally:
+            with self.lock:
+                self._running.discard(process.pid)
+        if process.returncode != 0:
+            return f"it could not be checked (exit {process.returncode})"
+        return said.strip() or None

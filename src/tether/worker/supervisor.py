@@ -20,17 +20,20 @@ from tether.config import Settings
 from tether.errors import TetherError
 from tether.lifecycle import Reason
 from tether.store import open_store
-from tether.store.rows import Claim, Intent
+from tether.store.rows import Claim, Hold, Intent
 from tether.task import ApprovalKind
-from tether.worker import launching
+from tether.worker import launching, processes
 from tether.worker.attempt import LiveAttempt
 from tether.worker.attempts import Attempts
 from tether.worker.gateway import GatewayProcess
+from tether.worker.holding import hold_packet
 from tether.worker.journal import Journal
 from tether.worker.keeping import Keeper
 from tether.worker.leases import Claims, Heart, boottime_s, new_worker
 from tether.worker.loop import Loop, now_s
 from tether.worker.outcome import Outcome, Question
+from tether.worker.results import ResultChecks
+from tether.worker.signs import Signs
 from tether.worker.spool import Spool
 from tether.worker.surroundings import Surroundings
 from tether.worker.wakeups import WakeUps
@@ -44,6 +47,7 @@ __all__ = ["Supervisor", "serve"]
 log = logging.getLogger("tether.worker")
 _OUTPUT_EVERY_S = 0.5
 _LEASE_LOOK_S = 0.1
+_SIGN_S = 1.0
 _LEASE_MARGIN_S = 0.5
 _THREADS = 8
 
@@ -61,9 +65,11 @@ class Supervisor:
         self._taken = 0
         self._lease_until_s = 0.0
         self._draining = False
+        self._held = False
         self._agents = tuple(settings.worker.agents) or tuple(settings.agent_names())
         self._me = new_worker(self._slots, self._agents, tether.__version__)
         self._loop = Loop()
+        self._signs = Signs(settings.home / "workers", self._me.id)
         self._spool = Spool(settings.home / "spool", self._me.id)
         self._journal = Journal(store, self._loop.post, self._spool)
         self._gateway = GatewayProcess(
@@ -72,7 +78,7 @@ class Supervisor:
             lambda packet: self._attempts.gateway_said(packet),
             lambda restart: self._attempts.gateway_lost(restart),
         )
-        self._zygotes = Zygotes(self._loop, settings)
+        self._zygotes = Zygotes(self._loop, settings, self._end_orphans)
         around = Surroundings(
             settings=settings,
             loop=self._loop,
@@ -81,6 +87,7 @@ class Supervisor:
             gateway=self._gateway,
             keeper=Keeper(settings),
             threads=ThreadPoolExecutor(_THREADS, thread_name_prefix="offload"),
+            checks=ResultChecks(),
             end=lambda attempt, outcome, *, dump: self._attempts.end(attempt, outcome, dump=dump),
             rearm=lambda attempt: self._attempts.rearm(attempt),
             worker_id=lambda: self._me.id,
@@ -95,6 +102,8 @@ class Supervisor:
         """Work until SIGTERM or SIGINT (drain, twice: at once), or until idle for long enough; returns the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._loop.post(self.drain))
+        processes.hide()
+        processes.adopt_orphans()
         self._heart.start()
         self._gateway.start()
         self._zygotes.warm(self._warm_agents())
@@ -102,6 +111,7 @@ class Supervisor:
         self._claims.start()
         self._wakeups.start()
         self._every(_OUTPUT_EVERY_S, self._attempts.flush_output)
+        self._every(_SIGN_S, self._signs.alive)
         self._every(_LEASE_LOOK_S, self._look_at_lease)
         self._every(_OUTPUT_EVERY_S, self._look_whether_done)
         log.info("worker %s serves %s with %d slots", self._me.id, ", ".join(self._agents), self._slots)
@@ -125,6 +135,7 @@ class Supervisor:
     def renewed(self, until_s: float) -> None:
         """The lease holds until that boot time."""
         self._lease_until_s = until_s
+        self._signs.ready()
 
     def given_up(self) -> None:
         """Another worker took our tasks: nothing of ours may go on; then start anew under another id."""
@@ -151,6 +162,12 @@ class Supervisor:
         """Clients want something of running tasks."""
         for intent in intents:
             self._loop.post(lambda intent=intent: self._act(intent))
+
+    def held(self, holds: list[Hold]) -> None:
+        """What operators hold now; told again while there is any, since attempts and gateways come and go."""
+        if holds or self._held:
+            self._loop.post(lambda: self._gateway.tell(hold_packet(holds, self._attempts.all(), self._settings)))
+        self._held = bool(holds)
 
     # --- wishes -----------------------------------------------------------------------------------------------------
 
@@ -199,6 +216,7 @@ class Supervisor:
         if not self._draining:
             log.info("draining: %d attempts to hand back", len(self._attempts))
         self._draining = True
+        self._signs.draining()
         self._claims.is_claiming = False
         self._heart.state = "draining"
         self._look_whether_done()
@@ -234,6 +252,7 @@ class Supervisor:
         self._zygotes.close()
         self._around.threads.shutdown(wait=False, cancel_futures=True)
         self._spool.close()
+        self._signs.close()
         self._loop.close()
         self._store.close()
 
@@ -282,6 +301,15 @@ class Supervisor:
         if isinstance(answer, Exception):
             log.error("the worker could not register again: %s", answer)
             self._loop.after(1.0, self._given_up)
+
+    def _end_orphans(self) -> None:
+        """What a killed zygote leaves behind without namespaces comes to us, and has no right to live."""
+        checks = self._around.checks
+        with checks.lock:
+            known = self._zygotes.pids() | checks.pids()
+            if self._gateway.pid is not None:
+                known.add(self._gateway.pid)
+            processes.end_orphans(known)
 
     # --- small things -------------------------------------------------------------------------------------------------
 

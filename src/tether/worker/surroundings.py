@@ -14,6 +14,7 @@ from tether.worker.journal import Journal
 from tether.worker.keeping import Keeper
 from tether.worker.loop import Loop
 from tether.worker.outcome import Outcome
+from tether.worker.results import ResultChecks
 from tether.worker.spool import Spool
 
 __all__ = ["End", "Surroundings"]
@@ -38,6 +39,7 @@ class Surroundings:
     gateway: GatewayProcess
     keeper: Keeper
     threads: ThreadPoolExecutor
+    checks: ResultChecks
     end: End
     rearm: Callable[[LiveAttempt], None]
     worker_id: Callable[[], str]

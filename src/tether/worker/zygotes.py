@@ -60,13 +60,20 @@ class _Kept:
 class Zygotes:
     """Zygotes by agent name."""
 
-    def __init__(self, loop: Loop, settings: Settings) -> None:
+    def __init__(self, loop: Loop, settings: Settings, end_orphans: Callable[[], None]) -> None:
+        """end_orphans: called when a zygote died, to end what it left behind."""
         self._loop = loop
         self._settings = settings
         self._kept: dict[str, _Kept] = {}
+        self._alive: set[Zygote] = set()
         self._failures: dict[str, int] = {}
         self._reports: Reports | None = None
+        self._end_orphans = end_orphans
         self._closing = False
+
+    def pids(self) -> set[int]:
+        """Process ids of all zygotes, also of those that are about to be gone."""
+        return {zygote.pid for zygote in self._alive}
 
     def report_to(self, reports: Reports) -> None:
         """Who is told of started and lost attempts."""
@@ -131,6 +138,7 @@ class Zygotes:
         except TetherError as error:
             return StartProblem(text=str(error), transient=False)
         self._kept[name] = kept
+        self._alive.add(kept.zygote)
         self._loop.watch(kept.zygote.fileno(), lambda: self._read(name, kept))
         self._loop.after(_READY_S, lambda: self._too_slow(name, kept))
         return kept
@@ -146,6 +154,7 @@ class Zygotes:
             env=launching.agent_environment(agent),
             isolation=self._settings.worker.isolation,
             uid=launching.slot_uid(0),
+            workspaces=str(self._settings.workspaces),
             tools=tuple(tools[tool].entry for tool in agent.tools if tool in tools and tools[tool].entry),
             builtin=launching.rehearsed(self._settings, agent) if agent.kind == "builtin" else {},
         )
@@ -211,6 +220,9 @@ class Zygotes:
     def _reap(self, kept: _Kept) -> None:
         if kept.zygote.reap() is None:
             self._loop.after(_REAP_S, lambda: self._reap(kept))
+        elif kept.zygote in self._alive:
+            self._alive.discard(kept.zygote)
+            self._end_orphans()
 
     def _too_slow(self, name: str, kept: _Kept) -> None:
         if kept.ready is None and self._kept.get(name) is kept:
