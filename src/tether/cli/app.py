@@ -12,13 +12,13 @@ import typer
 import typer.main
 
 from tether import __version__
-from tether.cli import administration, agents, decisions, exits, reading, submitting, working
+from tether.cli import administration, agents, api, decisions, exits, keys, reading, submitting, working
 from tether.cli.invocation import Invocation, hoist
 from tether.errors import TetherError
 
 __all__ = ["app", "call"]
 
-EVERYWHERE = "Also everywhere: --json, --store URL, --config FILE."
+EVERYWHERE = "Also everywhere: --json, --store URL, --server URL, --config FILE."
 
 app = typer.Typer(
     name="tether",
@@ -45,16 +45,20 @@ def everywhere(
         str | None,
         typer.Option("--store", metavar="URL", help="sqlite:///path, postgresql://… or a path; else the configured one."),
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option("--server", metavar="URL", help="A server instead of a store; its key in TETHER_API_KEY."),
+    ] = None,
     config: Annotated[str | None, typer.Option("--config", metavar="FILE", help="Another tether.toml.")] = None,
     version: Annotated[  # noqa: ARG001 - its callback does it all
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Options of every command; they may also stand after it."""
-    ctx.obj = Invocation(as_json=as_json, store=store, config=config)
+    ctx.obj = Invocation(as_json=as_json, store=store, config=config, server=server)
 
 
-for module in (submitting, reading, decisions, working, agents, administration):
+for module in (submitting, reading, decisions, working, api, keys, agents, administration):
     module.register(app, EVERYWHERE)
 
 

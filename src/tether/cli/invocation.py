@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Invocation", "hoist", "invocation", "shown", "who"]
 
 _FLAGS = frozenset({"--json"})
-_VALUED = frozenset({"--store", "--config"})
+_VALUED = frozenset({"--store", "--config", "--server"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class Invocation:
     as_json: bool = False
     store: str | None = None
     config: str | None = None
+    server: str | None = None
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -52,6 +53,10 @@ class Invocation:
         """A client on the store in force."""
         from tether.client import Client
 
+        if self.server is not None:
+            if self.store is not None:
+                raise ValidationError("--server", "and --store were both given", "give one of them")
+            return Client(self.server)
         if self.store is None and os.environ.get("TETHER_API_URL"):
             return Client()
         return Client.of(self.settings)

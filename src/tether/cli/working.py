@@ -46,17 +46,24 @@ def worker(
 
 
 def up(ctx: typer.Context, slots: Slots = None) -> None:
-    """Serve here: a store and a worker, until Ctrl-C."""
+    """Serve here: a store, the API and a worker, until Ctrl-C."""
+    from tether.cli.api import ApiChild
     from tether.cli.output import say
     from tether.store import open_store
     from tether.worker.supervisor import serve
 
-    settings = _settings(invocation(ctx))
+    inv = invocation(ctx)
+    settings = _settings(inv)
     open_store(settings.store_url).close()
     say(f"store   {shown(settings.store_url)}")
     say(f"agents  {', '.join(settings.agent_names())}")
     say('submit  tether submit "…"   list  tether list   stop  Ctrl-C')
-    raise typer.Exit(serve(settings, slots=slots, idle_exit_s=None))
+    child = ApiChild(inv)
+    try:
+        code = serve(settings, slots=slots, idle_exit_s=None)
+    finally:
+        child.stop()
+    raise typer.Exit(code)
 
 
 def _settings(inv: Invocation) -> Settings:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import os
 import resource
 import signal
 import socket
@@ -27,10 +28,14 @@ __all__ = ["serve"]
 _DRAIN_S = 5
 _SPARE_FILES = 200
 _SWITCH_S = 0.001
+_LOOK_S = 0.5
 
 
-def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code. Raises ConfigurationError, StoreUnavailable, WorkerError."""
+def serve(settings: Settings, parent: int | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, or until the process `parent` is gone; the exit code.
+
+    Raises ConfigurationError, StoreUnavailable, WorkerError.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     store = open_store(settings.store_url)
     try:
@@ -42,7 +47,7 @@ def serve(settings: Settings) -> int:
         _allow_files(settings.api.max_connections)
         print(f"api     {address}", file=sys.stderr, flush=True)
         with asyncio.Runner(loop_factory=_loop()) as runner:
-            return runner.run(_serve(settings, store, listener, address))
+            return runner.run(_serve(settings, store, listener, address, parent))
     finally:
         store.close()
 
@@ -102,7 +107,14 @@ def _allow_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
-async def _serve(settings: Settings, store: Store, listener: socket.socket, address: str) -> int:
+async def _watch(parent: int, stop: Callable[[], None]) -> None:
+    """Stop when the process that started this one is gone, however it ended."""
+    while os.getppid() == parent:
+        await asyncio.sleep(_LOOK_S)
+    stop()
+
+
+async def _serve(settings: Settings, store: Store, listener: socket.socket, address: str, parent: int | None) -> int:
     # threads of the store hand the interpreter back sooner, so the loop answers evenly
     sys.setswitchinterval(_SWITCH_S)
     app = create_app(settings, store, address)
@@ -128,5 +140,8 @@ async def _serve(settings: Settings, store: Store, listener: socket.socket, addr
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    watching = asyncio.create_task(_watch(parent, stop)) if parent is not None else None
     await server.serve(sockets=[listener])
+    if watching is not None:
+        watching.cancel()
     return 0 if server.started else 1

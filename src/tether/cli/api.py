@@ -1,0 +1,152 @@
+"""`tether api`, and what looks after the store's content: `tether db prune` and `tether db export`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tether.cli.administration import database
+from tether.cli.invocation import Invocation, invocation
+
+if TYPE_CHECKING:
+    from tether.config import Settings
+
+__all__ = ["ApiChild", "register"]
+
+_STOP_S = 15.0
+_DAY_S = 86400.0
+_PAGE = 200
+
+
+def register(app: typer.Typer, epilog: str) -> None:
+    """Add the commands."""
+    app.command("api", epilog=epilog)(api)
+    database.command("prune", epilog=epilog)(prune)
+    database.command("export", epilog=epilog)(export)
+
+
+def api(
+    ctx: typer.Context,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="ADDRESS", help="Address; else the configured.", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, metavar="N", help="Port; else the configured.", show_default=False)
+    ] = None,
+    parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
+) -> None:
+    """Serve the REST API until SIGTERM.
+
+    Its address and a key are left in api.json of the data folder, readable by this user only, where the client finds them.
+    """
+    from tether.web.server import serve
+
+    settings = invocation(ctx).settings
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = settings.model_copy(update={"api": settings.api.model_copy(update=given)})
+    raise typer.Exit(serve(settings, parent=parent))
+
+
+def prune(
+    ctx: typer.Context,
+    days: Annotated[
+        int | None,
+        typer.Option("--older-than", min=1, metavar="DAYS", help="Else [journal] retain_days.", show_default=False),
+    ] = None,
+) -> None:
+    """Delete tasks that ended long ago, with all that belongs to them.
+
+    Old audit lines, webhook deliveries and uploaded files go with them.
+    """
+    from tether.cli.output import out, print_json
+    from tether.store import open_store
+
+    inv = invocation(ctx)
+    store = open_store(inv.settings.store_url)
+    try:
+        older_s = (days or inv.settings.journal.retain_days) * _DAY_S
+        gone = 0
+        while batch := store.prune(older_s):
+            gone += batch
+        lines = store.prune_access(older_s)
+        files = _prune_uploads(inv.settings, older_s)
+    finally:
+        store.close()
+    if inv.as_json:
+        print_json({"tasks": gone, "lines": lines, "files": files})
+    else:
+        out().print(f"deleted {gone:,} tasks, {lines:,} audit lines and deliveries, {files:,} files")
+
+
+def _prune_uploads(settings: Settings, older_s: float) -> int:
+    from tether.store import open_store
+    from tether.uploads import folder
+
+    store = open_store(settings.store_url)
+    try:
+        old = store.old_uploads(older_s)
+        for upload_id in old:
+            store.forget_upload(upload_id)
+            (folder(settings) / upload_id).unlink(missing_ok=True)
+        return len(old)
+    finally:
+        store.close()
+
+
+def export(
+    ctx: typer.Context,
+    events: Annotated[bool, typer.Option("--events", help="After each task its journal, one event per line.")] = False,
+) -> None:
+    """Write every task to stdout, one JSON document per line, newest first."""
+    from tether.store import open_store
+
+    store = open_store(invocation(ctx).settings.store_url)
+    try:
+        cursor: str | None = None
+        while True:
+            page = store.tasks(limit=_PAGE, cursor=cursor)
+            for task in page.data:
+                sys.stdout.write(json.dumps(task.document()) + "\n")
+                after = 0
+                while events and (found := store.events(task.id, after=after, limit=_PAGE)):
+                    sys.stdout.writelines(json.dumps(event.document()) + "\n" for event in found)
+                    after = found[-1].seq
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+    finally:
+        store.close()
+
+
+class ApiChild:
+    """The API as a process of its own beside a worker (`tether up`); it ends when this process does."""
+
+    def __init__(self, inv: Invocation) -> None:
+        command = [sys.executable, "-m", "tether", "api", "--parent", str(os.getpid())]
+        environment = {**os.environ, **inv.worker_environment()}
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
+        self._stopping = False
+        threading.Thread(target=self._watch, name="api", daemon=True).start()
+
+    def _watch(self) -> None:
+        code = self._process.wait()
+        if not self._stopping:
+            from tether.cli.output import say
+
+            say(f"warning: the API ended with code {code}; tasks go on, `tether api` starts it again", "yellow")
+
+    def stop(self) -> None:
+        """End it."""
+        self._stopping = True
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(_STOP_S)
