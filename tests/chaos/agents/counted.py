@@ -46,7 +46,7 @@ def _ask(text: str, note: Any) -> str:
             with urllib.request.urlopen(request, timeout=30) as response:
                 return json.load(response)["choices"][0]["message"]["content"]
         except (OSError, ValueError, urllib.error.HTTPError) as error:
-            refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            refused = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 402  # 402: held
             if refused or time.monotonic() > give_up:
                 raise
             note("again")
