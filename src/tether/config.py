@@ -219,6 +219,9 @@ class AgentSettings(_Section):
     version: str = Field("", description="agent version; empty: a hash of entry and configuration")
     memory_mb: Megabytes | None = Field(None, description="memory of one process; empty: [worker] memory_mb")
     instructions: str = Field("", description="kind builtin: added to its instructions")
+    in_place: bool = Field(
+        False, description="kind command: it works in code_dir itself, not in a workspace of its own; {goal} is not replaced"
+    )
 
 
 class ToolSettings(BaseModel):
@@ -270,6 +273,7 @@ class PriceSettings(_Section):
     max_output: int | None = Field(None, ge=1, description="tokens")
 
 
+_PRICES = 'prices by model; [prices.web] "host" = dollars per request; [prices.tools] "hosted tool" = dollars per use'
 #: The file `load` is reading; pydantic-settings makes its sources itself and has no other way to tell them.
 _reading: ContextVar[Path | None] = ContextVar("reading", default=None)
 
@@ -294,7 +298,7 @@ class Settings(BaseSettings):
     agents: dict[str, AgentSettings] = Field({}, description="agents by name")
     tools: dict[str, ToolSettings] = Field({}, description="tools by name")
     task_types: dict[str, TaskTypeSettings] = Field({}, description="kinds of task by name")
-    prices: dict[str, Any] = Field({}, description='prices by model, and [prices.web] "host" = dollars per request')
+    prices: dict[str, Any] = Field({}, description=_PRICES)
     _path: Path | None = PrivateAttr(None)
 
     @classmethod
@@ -314,8 +318,8 @@ class Settings(BaseSettings):
     def _prices(cls, value: dict[str, Any]) -> dict[str, Any]:
         checked: dict[str, Any] = {}
         for name, price in value.items():
-            if name == "web":
-                checked[name] = {host: nano_from_usd(usd, f"prices.web.{host}") for host, usd in price.items()}
+            if name in ("web", "tools"):
+                checked[name] = {what: nano_from_usd(usd, f"prices.{name}.{what}") for what, usd in price.items()}
             else:
                 checked[name] = PriceSettings.model_validate(price)
         return checked
@@ -445,6 +449,8 @@ def _check(settings: Settings) -> None:
             )
         if agent.kind == "command" and not agent.command:
             raise ConfigurationError(f"agents.{name}.command", "is missing", 'write ["program", "{goal}"]')
+        if agent.in_place and agent.kind != "command":
+            raise ConfigurationError(f"agents.{name}.in_place", f"is not for kind {agent.kind}", "leave it out")
         if agent.model not in settings.models and agent.model != "default":
             raise ConfigurationError(f"agents.{name}.model", f"{agent.model!r} is not configured", f"add [models.{agent.model}]")
     for name, kind in settings.task_types.items():

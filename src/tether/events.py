@@ -248,13 +248,17 @@ _SECRET_TEXT = re.compile(
     r"|AIza[0-9A-Za-z_-]{30,}|(?<=[Bb]earer )[A-Za-z0-9._~+/-]{16,}=*"
     r"|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,})"
 )
+_SHORTEST_SECRET = 14
 MASK = "[redacted]"
 
 
 def redact(value: Any) -> Any:
     """A copy of `value` (JSON) with secrets masked: by the name of their key, and by the shape of well-known tokens."""
+    if value is None or isinstance(value, int | float):
+        return value
     if isinstance(value, str):
-        return _SECRET_TEXT.sub(MASK, value)
+        # Every known shape of a token is longer than this.
+        return _SECRET_TEXT.sub(MASK, value) if len(value) >= _SHORTEST_SECRET else value
     if isinstance(value, Mapping):
         return {
             key: MASK if isinstance(item, str) and item and _SECRET_KEY.search(str(key)) else redact(item)

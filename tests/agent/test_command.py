@@ -39,7 +39,7 @@ def test_the_environment_of_the_contract_is_complete() -> None:
     assert env["ANTHROPIC_BASE_URL"] == gateway
     assert env["OPENAI_API_KEY"] == env["ANTHROPIC_API_KEY"] == env["TETHER_LINK_TOKEN"] == "tth_x"
     assert env["TETHER_LINK_URL"] == f"{gateway}/link"
-    assert env["HTTP_PROXY"] == env["HTTPS_PROXY"] == env["http_proxy"] == "http://127.0.0.1:8081"
+    assert env["HTTP_PROXY"] == env["HTTPS_PROXY"] == env["http_proxy"] == "http://tether:tth_x@127.0.0.1:8081"
     assert (env["TETHER_TASK"], env["TETHER_WORKSPACE"], env["PATH"]) == ("task_1", "/w", "/bin:/usr/bin")
     assert "127.0.0.1" in env["NO_PROXY"]
     assert not set(env) & {"HOME", "USER"}

@@ -156,7 +156,7 @@ def _enter_code_dir(config: Mapping[str, Any]) -> str | None:
         remedy = "name the folder the agent's code is in, relative to tether.toml"
         field = f"agents.{config.get('name', '')}.code_dir"
         raise _Refused(field=field, problem=f"{code_dir}: {error.strerror}", remedy=remedy) from None
-    if config.get("kind") != "builtin":
+    if config.get("kind") not in ("builtin", "command"):  # a command's folder holds no modules of this process
         sys.path.insert(0, code_dir)
     return os.path.abspath(code_dir)
 

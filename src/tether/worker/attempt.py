@@ -86,6 +86,7 @@ class LiveAttempt:
         self.nudge: str | None = None
         self.stop_wanted: Outcome | None = None
         self.repaired = False
+        self.web_counting = claim.counters.web_counting
         self.unacknowledged = 0
         self.timer: Timer | None = None
         self.stop_timer: Timer | None = None

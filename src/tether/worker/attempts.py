@@ -109,8 +109,9 @@ class Attempts:
             return
         attempt.clocks.begin(now_s())
         self.rearm(attempt)
-        uid = launching.slot_uid(self._slots[attempt.key]) if ready.uids else None
-        launching.give_workspace(workspace, uid)
+        uid = launching.attempt_uid(self._slots[attempt.key], attempt.agent, workspace) if ready.uids else None
+        if not attempt.agent.in_place:
+            launching.give_workspace(workspace, uid)
         ports: dict[str, int] | None = None
         if ready.network != "enforced":
             attempt.listeners = launching.host_listeners()
@@ -251,7 +252,7 @@ class Attempts:
         for pipe in attempt.pipes.values():
             pipe.read()
         stdout = attempt.captured["stdout"].tail()
-        workspace = self._around.settings.workspaces / attempt.claim.workspace_key
+        workspace = None if attempt.agent.in_place else launching.workspace_of(self._around.settings, attempt.claim)
         schema = attempt.claim.task.result_schema
 
         def read() -> CommandOutcome:
@@ -295,6 +296,7 @@ class Attempts:
             attempt.clocks.waiting(now, on=bool(packet.get("on")))
         elif op == "web":
             attempt.clocks.alive(now)
+            self._counted(attempt, packet)
         elif op == "refused" and packet.get("limit") in _BUDGET_LIMITS:
             self._refused(attempt, packet)
         elif op == "link":
@@ -311,6 +313,12 @@ class Attempts:
             used = {"max_usd": counters.nanousd, "max_tokens": counters.tokens}.get(limit, counters.llm_calls)
             allowed = {"max_usd": counters.max_nanousd, "max_tokens": counters.max_tokens}.get(limit, counters.max_llm_calls)
             self._refused(attempt, {"limit": limit, "used": used, "allowed": allowed})
+
+    def _counted(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
+        """A tunnel hides how many requests went through it: from now on the task's web requests are connections."""
+        if packet.get("method") == "CONNECT" and attempt.agent.kind != "builtin" and attempt.web_counting != "connections":
+            attempt.web_counting = "connections"
+            self._around.journal.write(attempt.entry(web_counting="connections"))
 
     def _refused(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
         limit, used, allowed = str(packet["limit"]), packet.get("used") or 0, packet.get("allowed") or 0

@@ -40,7 +40,7 @@ class Keeper:
 
         Raises ValidationError, StoreUnavailable, OSError.
         """
-        if self._files is None:
+        if self._files is None or self._in_place(claim):
             return launching.prepare_workspace(self._settings, claim)
         folder = self._folder(claim)
         mark = folder.with_name(folder.name + ".attempt")
@@ -54,7 +54,7 @@ class Keeper:
 
     def checkpointed(self, claim: Claim, number: int) -> str | None:
         """Save the workspace as of checkpoint `number`; what is wrong when it could not be, which ends nothing."""
-        if self._files is None:
+        if self._files is None or self._in_place(claim):
             return None
         try:
             self._files.save(claim.task_id, number, self._folder(claim), self._saved.setdefault(claim.task_id, Saved()))
@@ -65,6 +65,8 @@ class Keeper:
 
     def artifacts(self, claim: Claim) -> tuple[NewArtifact, ...]:
         """The files an attempt leaves, kept where every host finds them; one that cannot be is named where it lies here."""
+        if self._in_place(claim):  # its files are where its user wants them
+            return ()
         found = workspace_files(self._folder(claim), claim)
         self._saved.pop(claim.task_id, None)
         if self._files is None:
@@ -81,8 +83,11 @@ class Keeper:
                 return (*kept, *found[number:])
         return tuple(kept)
 
+    def _in_place(self, claim: Claim) -> bool:
+        return self._settings.agent(claim.task.agent).in_place
+
     def _folder(self, claim: Claim) -> Path:
-        return self._settings.workspaces / claim.workspace_key
+        return launching.workspace_of(self._settings, claim)
 
 
 def _read(mark: Path) -> int | None:

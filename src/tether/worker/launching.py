@@ -21,6 +21,7 @@ __all__ = [
     "Windows",
     "agent_environment",
     "attempt_spec",
+    "attempt_uid",
     "code_dir",
     "configure_packet",
     "gateway_packet",
@@ -29,6 +30,7 @@ __all__ = [
     "prepare_workspace",
     "rehearsed",
     "slot_uid",
+    "workspace_of",
 ]
 
 _FIRST_UID = 1_000_000
@@ -43,10 +45,23 @@ def slot_uid(slot: int) -> int | None:
     return _FIRST_UID + (os.getpid() % 100_000) * _UIDS_PER_WORKER + slot
 
 
+def attempt_uid(slot: int, agent: AgentSettings, workspace: Path) -> int | None:
+    """The user of an attempt where a root worker may give users: the slot's own, or the owner of the folder it works in."""
+    if agent.in_place:
+        return workspace.stat().st_uid or None
+    return slot_uid(slot)
+
+
+def workspace_of(settings: Settings, claim: Claim) -> Path:
+    """The folder a task works in: one of its own, or that of an agent that works in place."""
+    agent = settings.agent(claim.task.agent)
+    return (settings.base_dir / agent.code_dir).resolve() if agent.in_place else settings.workspaces / claim.workspace_key
+
+
 def prepare_workspace(settings: Settings, claim: Claim) -> Path:
     """The task's workspace folder, made at the first attempt with copies of the task's files; raises ValidationError."""
-    folder = settings.workspaces / claim.workspace_key
-    if folder.exists():
+    folder = workspace_of(settings, claim)
+    if folder.exists() or settings.agent(claim.task.agent).in_place:
         return folder
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -101,7 +116,8 @@ def attempt_spec(
         "goal": claim.task.goal,
         "input": claim.task.input,
         "workspace": str(workspace),
-        "hidden": hidden_paths(settings),
+        "in_place": agent.in_place,
+        "hidden": [*hidden_paths(settings), *(_dotenv(workspace) if agent.in_place else ())],
         "readable": [str((base / path).resolve()) for path in agent.readable],
         "writable": [str((base / path).resolve()) for path in agent.writable],
         "env": agent_environment(agent),
@@ -136,6 +152,11 @@ def hidden_paths(settings: Settings) -> list[str]:
         store = settings.store_url.removeprefix("sqlite:///")
         paths += [store, f"{store}-wal", f"{store}-shm"]
     return paths
+
+
+def _dotenv(folder: Path) -> list[str]:
+    """Where keys are kept beside code by custom; a folder that is the agent's to write needs this said."""
+    return [str(path) for path in folder.iterdir() if path.name in ("tether.toml", ".env") or path.name.startswith(".env.")]
 
 
 def agent_environment(agent: AgentSettings) -> dict[str, str]:
@@ -227,8 +248,9 @@ def configure_packet(settings: Settings, *, keys: bool = True) -> dict[str, Any]
     return {
         "store_url": settings.store_url,
         "models": models,
-        "prices": {name: price.model_dump() for name, price in settings.prices.items() if name != "web"},
+        "prices": {name: price.model_dump() for name, price in settings.prices.items() if name not in ("web", "tools")},
         "web_prices": dict(settings.prices.get("web", {})),
+        "tool_prices": dict(settings.prices.get("tools", {})),
         "egress": {
             "allow": egress.allow,
             "deny": egress.deny,

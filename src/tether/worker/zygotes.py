@@ -151,7 +151,8 @@ class Zygotes:
             python=str((base / agent.python).absolute()) if agent.python else None,
             entry=agent.entry or None,
             code_dir=launching.code_dir(self._settings, agent),
-            env=launching.agent_environment(agent),
+            # a command gets its variables with each attempt; the zygote must not be led by them
+            env={} if agent.kind == "command" else launching.agent_environment(agent),
             isolation=self._settings.worker.isolation,
             uid=launching.slot_uid(0),
             workspaces=str(self._settings.workspaces),

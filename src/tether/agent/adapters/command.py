@@ -31,9 +31,9 @@ class CommandOutcome:
 
 
 def prepare(spec: Mapping[str, Any]) -> tuple[list[str], dict[str, str], bytes]:
-    """Arguments (with {goal} replaced), environment and stdin of the command; raises EntryError when it cannot be started."""
+    """Arguments ({goal} replaced, unless it works in place), environment and stdin of the command; raises EntryError when it cannot be started."""
     goal = spec["goal"]
-    argv = [part.replace("{goal}", goal) for part in spec["command"] or ()]
+    argv = [part if spec.get("in_place") else part.replace("{goal}", goal) for part in spec["command"] or ()]
     if not argv:
         raise EntryError("the command is empty", 'write command = ["program", "{goal}"]')
     if any(len(part.encode()) > LONGEST_VARIABLE for part in argv):
@@ -42,13 +42,13 @@ def prepare(spec: Mapping[str, Any]) -> tuple[list[str], dict[str, str], bytes]:
     return argv, attempt_environment(spec), goal.encode()
 
 
-def outcome(workspace: str | Path, stdout_text: str, exit_status: int) -> CommandOutcome:
-    """What a command accomplished: result.json of its workspace, else what it printed last.
+def outcome(workspace: str | Path | None, stdout_text: str, exit_status: int) -> CommandOutcome:
+    """What a command accomplished: result.json of its workspace (None: it has none), else what it printed last.
 
     exit_status: exit code, or minus the signal that ended it. A command that fails still hands over its result.json.
     """
     try:
-        found, result = _read_result(Path(workspace))
+        found, result = (False, None) if workspace is None else _read_result(Path(workspace))
     except _BadResult as error:
         return CommandOutcome(result=stdout_text.strip()[-_STDOUT_TAIL:], problem=str(error), reason="invalid_result")
     if not found:

@@ -18,7 +18,7 @@ def attempt_environment(spec: Mapping[str, Any]) -> dict[str, str]:
     gateway, proxy = spec["gateway"], spec.get("proxy") or {}
     host, token = gateway.get("host") or "127.0.0.1", str(gateway["token"])
     base = f"http://{host}:{gateway.get('port') or _GATEWAY_PORT}"
-    way_out = f"http://{host}:{proxy.get('port') or _PROXY_PORT}"
+    way_out = f"http://tether:{token}@{host}:{proxy.get('port') or _PROXY_PORT}"
     env: dict[str, str] = {
         **spec.get("env", {}),
         "TETHER_TASK": spec["task_id"],

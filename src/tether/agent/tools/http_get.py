@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from tether.agent.tools.arguments import ToolProblem
 
@@ -51,6 +52,8 @@ def _get_one(url: str, accept: str, most_bytes: int, timeout_s: float) -> Page:
     connection, target, host = _connection(url, timeout_s)
     try:
         headers = {"Host": host, "User-Agent": _AGENT, "Accept": accept, **_HEADERS}
+        if not isinstance(connection, http.client.HTTPSConnection):
+            headers |= _proxy("http").headers
         connection.request("GET", target, headers=headers)
         answer = connection.getresponse()
         fields = {name.lower(): value for name, value in answer.getheaders()}
@@ -73,13 +76,13 @@ def _connection(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection,
     scheme, host, port = _address(url)
     parts = urlsplit(url)
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{_query(parts.query)}" if parts.query else "")
-    proxy_host, proxy_port = _proxy(scheme)
+    way = _proxy(scheme)
     shown = f"[{host}]" if ":" in host else host
     place = shown if port == (443 if scheme == "https" else 80) else f"{shown}:{port}"
     if scheme == "http":
-        return http.client.HTTPConnection(proxy_host, proxy_port, timeout=timeout_s), f"http://{place}{path}", place
-    secure = http.client.HTTPSConnection(proxy_host, proxy_port, timeout=timeout_s, context=_tls())
-    secure.set_tunnel(host, port)
+        return http.client.HTTPConnection(way.host, way.port, timeout=timeout_s), f"http://{place}{path}", place
+    secure = http.client.HTTPSConnection(way.host, way.port, timeout=timeout_s, context=_tls())
+    secure.set_tunnel(host, port, headers=way.headers)
     return secure, path, place
 
 
@@ -99,12 +102,25 @@ def _address(url: str) -> tuple[str, str, int]:
     return scheme, ascii_host, port or (443 if scheme == "https" else 80)
 
 
-def _proxy(scheme: str) -> tuple[str, int]:
+@dataclass(frozen=True, kw_only=True)
+class _Proxy:
+    """The way out; headers: what it wants to see (a plain request carries them itself, a tunnel sends them first)."""
+
+    host: str
+    port: int
+    headers: dict[str, str]
+
+
+def _proxy(scheme: str) -> _Proxy:
     name = f"{scheme.upper()}_PROXY"
     parts = urlsplit(os.environ.get(name) or os.environ.get(name.lower()) or "")
     if not parts.hostname or not parts.port:
         raise ToolProblem("there is no way to the web from here")
-    return parts.hostname, parts.port
+    headers: dict[str, str] = {}
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Proxy-Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    return _Proxy(host=parts.hostname, port=parts.port, headers=headers)
 
 
 def _tls() -> ssl.SSLContext:
