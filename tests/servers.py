@@ -218,21 +218,30 @@ def make_database(admin_url: str, name: str) -> str:
 
 def main() -> int:
     """Start every server, print the URLs, wait for Ctrl-C or SIGTERM."""
+    from brokers import BROKERS, Broker
+
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    started: list[Broker] = []
     try:
-        postgres = Postgres(durable=True)
+        with postgres() as url:
+            print(f"PostgreSQL  {make_database(url, 'tether')}", flush=True)
+            for name in ("redis", "rabbitmq", "sqs"):
+                started.append(broker := BROKERS[name]())
+                broker.start()
+                given = {key: value for key, value in broker.settings.items() if value}
+                print(f"{name:<11} {' '.join(f'{key}={value}' for key, value in given.items())}", flush=True)
+            print("Ctrl-C stops them and removes their data.", flush=True)
+            signal.sigwait({signal.SIGTERM, signal.SIGINT})
     except ServerMissing as missing:
         print(f"services: {missing}", file=sys.stderr)
         return 1
-    try:
-        postgres.start()
-        print(f"PostgreSQL  {postgres.database()}", flush=True)
-        print("Ctrl-C stops them and removes their data.", flush=True)
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})
     finally:
-        postgres.stop()
+        for broker in started:
+            broker.close()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import servers  # under its own name, or brokers would have another ServerMissing
+
+    sys.exit(servers.main())
