@@ -111,6 +111,7 @@ class WorkerSettings(_Section):
     processes: int = Field(256, ge=8, le=100_000, description="processes of one attempt, where the kernel can count them")
     file_mb: Megabytes = Field(1024, description="largest file an attempt may write")
     output_kb: int = Field(1024, ge=1, le=1_000_000, description="output kept of one attempt, kilobytes; the rest is counted")
+    max_parked: int = Field(50, ge=0, le=10_000, description="attempts that may wait for a decision on their budget at a time")
     retry_backoff_s: Seconds = Field(
         2, description="first wait before a failed attempt is tried again; doubles, at most 5 minutes"
     )
@@ -219,6 +220,13 @@ class AgentSettings(_Section):
     version: str = Field("", description="agent version; empty: a hash of entry and configuration")
     memory_mb: Megabytes | None = Field(None, description="memory of one process; empty: [worker] memory_mb")
     instructions: str = Field("", description="kind builtin: added to its instructions")
+    park_s: float = Field(
+        300,
+        ge=0,
+        le=86400,
+        allow_inf_nan=False,
+        description="agents without checkpoints: seconds a call over budget is held for a decision; 0: not at all",
+    )
     in_place: bool = Field(
         False, description="kind command: it works in code_dir itself, not in a workspace of its own; {goal} is not replaced"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tether.events import Event
-from tether.store import holding, leases, listing
+from tether.store import holding, leases, listing, spending
 from tether.store import rows as r
 from tether.store.database import Database
 from tether.task import Approval, TaskDocument, Usage
@@ -67,6 +67,10 @@ class Queries:
     def counters(self, task_id: str, *, tenant: str | None = None) -> r.Counters:
         """The budget row: used, held, allowed. Raises NotFound."""
         return self._database.read(lambda tx: listing.counters(tx, task_id, tenant))
+
+    def account(self, task_id: str) -> r.Account:
+        """On what the task's budget went: models, hosts, charges."""
+        return self._database.read(lambda tx: spending.account(tx, task_id))
 
     def approvals(
         self,

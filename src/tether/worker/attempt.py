@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +21,9 @@ from tether.worker.loop import Timer
 from tether.worker.outcome import Outcome
 from tether.worker.output import Captured, Pipe
 
-__all__ = ["LiveAttempt", "Phase", "ToolInFlight"]
+__all__ = ["MOST_PARKINGS", "LiveAttempt", "Phase", "ToolInFlight"]
+
+MOST_PARKINGS = 10  # of one attempt: the kernel's own timer, which cannot be stopped, leaves room for as many
 
 
 class Phase(StrEnum):
@@ -82,10 +85,14 @@ class LiveAttempt:
         self.steps_used = claim.counters.steps
         self.tool_calls_used = claim.counters.tool_calls
         self.thought = ""
+        self.plan: list[str] = []
+        self.tool_counts: Counter[str] = Counter()
         self.partial = claim.partial
         self.nudge: str | None = None
         self.stop_wanted: Outcome | None = None
         self.repaired = False
+        self.parked = False
+        self.parkings = 0
         self.web_counting = claim.counters.web_counting
         self.unacknowledged = 0
         self.timer: Timer | None = None
@@ -95,6 +102,18 @@ class LiveAttempt:
     def is_live(self) -> bool:
         """Whether it may still do things."""
         return self.phase in (Phase.STARTING, Phase.LIVE)
+
+    @property
+    def can_checkpoint(self) -> bool:
+        """Whether it loses nothing when it is ended: it is ours, or it has saved its state before."""
+        return self.agent.kind == "builtin" or self.checkpoint is not None
+
+    @property
+    def may_park(self) -> bool:
+        """Whether its calls over budget are held instead of refused."""
+        pauses = self.claim.task.on_budget_exceeded == "checkpoint_and_pause"
+        willing = self.is_live and self.stop_wanted is None and self.agent.park_s > 0 and self.parkings < MOST_PARKINGS
+        return pauses and willing and not self.can_checkpoint
 
     def event(self, kind: str, /, **data: Any) -> NewEvent:
         """An event of this attempt and its current step."""

@@ -29,6 +29,7 @@ from tether.worker.gateway import Admission
 from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, of_deadline
 from tether.worker.output import Pipe
+from tether.worker.parking import Parking
 from tether.worker.surroundings import Surroundings
 from tether.worker.zygote import Ready
 from tether.worker.zygotes import StartProblem, Zygotes
@@ -42,10 +43,11 @@ _BUDGET_LIMITS = ("max_llm_calls", "max_usd", "max_web_requests", "max_tokens", 
 
 
 class Attempts:
-    """All live attempts by key; `freed` is called when one is gone and its slot is free."""
+    """All live attempts by key; `freed` is called when one is gone, `parked` with how many slots parked ones gave away."""
 
-    def __init__(self, around: Surroundings, zygotes: Zygotes, freed: Callable[[], None]) -> None:
+    def __init__(self, around: Surroundings, zygotes: Zygotes, freed: Callable[[], None], parked: Callable[[int], None]) -> None:
         self._around = around
+        self.parking = Parking(around, parked)
         self._zygotes = zygotes
         self._freed = freed
         self._windows = launching.Windows(around.settings)
@@ -299,6 +301,10 @@ class Attempts:
             self._counted(attempt, packet)
         elif op == "refused" and packet.get("limit") in _BUDGET_LIMITS:
             self._refused(attempt, packet)
+        elif op == "parked":
+            self._parked(attempt, packet)
+        elif op == "unparked":
+            self.parking.dropped(attempt, str(packet.get("call_id")))
         elif op == "link":
             self._link_over_http(attempt, packet)
         self.rearm(attempt)
@@ -312,7 +318,8 @@ class Attempts:
         for limit in packet.get("over") or ():
             used = {"max_usd": counters.nanousd, "max_tokens": counters.tokens}.get(limit, counters.llm_calls)
             allowed = {"max_usd": counters.max_nanousd, "max_tokens": counters.max_tokens}.get(limit, counters.max_llm_calls)
-            self._refused(attempt, {"limit": limit, "used": used, "allowed": allowed})
+            if not attempt.may_park:  # otherwise its next call is held
+                self._refused(attempt, {"limit": limit, "used": used, "allowed": allowed})
 
     def _counted(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
         """A tunnel hides how many requests went through it: from now on the task's web requests are connections."""
@@ -321,10 +328,15 @@ class Attempts:
             self._around.journal.write(attempt.entry(web_counting="connections"))
 
     def _refused(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
-        limit, used, allowed = str(packet["limit"]), packet.get("used") or 0, packet.get("allowed") or 0
-        if limit == "max_usd":
-            used, allowed = usd_from_nano(used), usd_from_nano(allowed)
-        self._conversations[attempt.key].over_budget(limit, used, allowed)
+        self._conversations[attempt.key].over_budget(*_amounts(packet))
+
+    def _parked(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
+        """The gateway holds a call; where it shall not be held it is refused after all."""
+        if self.parking.begin(attempt, str(packet.get("call_id")), *_amounts(packet)):
+            return
+        self._around.gateway.tell({"op": "reject", "key": attempt.key, "why": "the attempt is ending"})
+        if packet.get("limit") in _BUDGET_LIMITS:
+            self._refused(attempt, packet)
 
     def _link_over_http(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
         def reply(answer: Any) -> None:
@@ -372,6 +384,8 @@ class Attempts:
     def freeze(self, why: str) -> None:
         """The lease may be gone and another worker may start the tasks: stop every tree where it stands."""
         for attempt in self.all():
+            if self.parking.end(attempt, why):
+                continue
             if attempt.is_live and attempt.clocks.frozen_since_s is None and attempt.init_pid is not None:
                 attempt.clocks.freeze(now_s())
                 killing.stop_tree(attempt.init_pid)
@@ -409,7 +423,14 @@ class Attempts:
     def _gone(self, attempt: LiveAttempt) -> None:
         for by_key in (self._live, self._conversations, self._closings, self._slots):
             by_key.pop(attempt.key, None)
+        self.parking.gone(attempt)
         self._freed()
+
+
+def _amounts(packet: dict[str, Any]) -> tuple[str, float, float]:
+    """Limit, used and allowed of a refusal, money in dollars."""
+    limit, used, allowed = str(packet["limit"]), packet.get("used") or 0, packet.get("allowed") or 0
+    return (limit, usd_from_nano(used), usd_from_nano(allowed)) if limit == "max_usd" else (limit, used, allowed)
 
 
 def _reason_of_exit(code: int | None) -> Reason:

@@ -16,6 +16,7 @@ from tether.task import ApprovalKind, usd_from_nano
 from tether.worker.attempt import LiveAttempt, Refusal
 from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, Question
+from tether.worker.overspending import overspent
 from tether.worker.surroundings import Surroundings
 from tether.worker.tool_calls import ToolCalls
 
@@ -164,6 +165,7 @@ class Conversation:
         attempt = self._attempt
         attempt.thought = _text(packet.get("thoughts"), 2000)
         plan = [_text(item, 500) for item in packet.get("plan") or ()][:20]
+        attempt.plan = plan or attempt.plan
         criticism = _text(packet.get("criticism"), 2000)
         event = attempt.event("thought", thoughts=attempt.thought, plan=plan, criticism=criticism)
         self._note(event, progress={"step": attempt.step, "thought": attempt.thought, "plan": plan})
@@ -192,6 +194,8 @@ class Conversation:
         new = NewCheckpoint(
             number=number, state=packet["state"], base=base, step=attempt.step, agent_version=attempt.claim.agent_version
         )
+        if not attempt.can_checkpoint:  # from now on it is refused over budget, as it loses nothing
+            self._around.gateway.tell({"op": "policy", "key": attempt.key, "can_checkpoint": True})
         attempt.checkpoint = number
         attempt.messages = _messages(packet["state"], base is None, attempt.messages)
         if not self._around.keeper.is_remote:
@@ -281,29 +285,9 @@ class Conversation:
         attempt = self._attempt
         if not attempt.is_live or attempt.stop_wanted is not None:
             return
-        outcome = self._budget_outcome(limit, used, allowed)
+        outcome = overspent(attempt, limit, used, allowed)
         attempt.stop_wanted = outcome
         attempt.stop_timer = self._around.loop.after(_LEAVE_S, lambda: self._around.end(attempt, outcome, dump=True))
-
-    def _budget_outcome(self, limit: str, used: float, allowed: float) -> Outcome:
-        attempt = self._attempt
-        message = f"The budget is used up: {limit} {used:g} of {allowed:g}."
-        if attempt.claim.task.on_budget_exceeded != "checkpoint_and_pause":
-            return Outcome(reason=Reason.BUDGET, message=message)
-        details = {
-            "limit": limit,
-            "used": used,
-            "allowed": allowed,
-            "spent": attempt.usage(),
-            "budget": attempt.counters.budget().document(),
-            "last_thought": attempt.thought,
-            "partial": attempt.partial,
-            "step": attempt.step,
-        }
-        text = f"{message} Approve more, or reject to end with what there is."
-        return Outcome(
-            reason=Reason.BUDGET, message=message, question=Question(kind=ApprovalKind.BUDGET, text=text, details=details)
-        )
 
     # --- how it ends ------------------------------------------------------------------------------------------------
 

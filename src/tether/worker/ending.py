@@ -16,7 +16,7 @@ from tether.store.rows import UNSET, Ending, NewApproval, NewArtifact, Written
 from tether.worker import killing
 from tether.worker.attempt import LiveAttempt, Phase
 from tether.worker.loop import now_s
-from tether.worker.outcome import Outcome, decide
+from tether.worker.outcome import Outcome, Verdict, decide, decide_parked
 from tether.worker.surroundings import Surroundings
 
 __all__ = ["Closing"]
@@ -168,11 +168,13 @@ class Closing:
         if self._record is None and self._dump:
             self._record = self._dumped()
         events = [*self.last_output(attempt), *self._why(), self._ended(ended_s)]
+        verdict = self._verdict()
         self._around.journal.write(
             attempt.entry(
                 *events,
                 artifacts=files,
-                ending=self._ending(),
+                unpark=verdict.unpark,
+                ending=self._ending(verdict),
                 approval=self._approval(),
                 active_s=attempt.clocks.active_s(ended_s),
             ),
@@ -220,14 +222,19 @@ class Closing:
             killed=self._kills > 0 and not attempt.agent_gone,
         )
 
-    def _ending(self) -> Ending:
-        attempt, outcome = self._attempt, self._outcome
-        verdict = decide(
-            outcome,
+    def _verdict(self) -> Verdict:
+        attempt = self._attempt
+        if attempt.parked:
+            return decide_parked(self._outcome)
+        return decide(
+            self._outcome,
             failures=attempt.claim.failures,
             max_attempts=attempt.claim.task.max_attempts,
             backoff_s=self._around.settings.worker.retry_backoff_s,
         )
+
+    def _ending(self, verdict: Verdict) -> Ending:
+        outcome = self._outcome
         return Ending(
             change=verdict.change,
             reason=outcome.reason,
@@ -240,7 +247,7 @@ class Closing:
 
     def _approval(self) -> NewApproval | None:
         question = self._outcome.question
-        if question is None:
+        if question is None or self._attempt.parked:  # it was asked when it was parked
             return None
         return NewApproval(kind=question.kind, question=question.text, key=question.key, details=question.details)
 

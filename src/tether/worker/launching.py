@@ -15,7 +15,7 @@ from tether.errors import UnpricedModel, ValidationError
 from tether.gateway.options import GatewayOptions, ModelOptions
 from tether.gateway.prices import PriceList
 from tether.store.rows import Claim
-from tether.worker.attempt import LiveAttempt
+from tether.worker.attempt import MOST_PARKINGS, LiveAttempt
 
 __all__ = [
     "Windows",
@@ -61,8 +61,10 @@ def workspace_of(settings: Settings, claim: Claim) -> Path:
 def prepare_workspace(settings: Settings, claim: Claim) -> Path:
     """The task's workspace folder, made at the first attempt with copies of the task's files; raises ValidationError."""
     folder = workspace_of(settings, claim)
-    if folder.exists() or settings.agent(claim.task.agent).in_place:
+    if folder.is_dir():
         return folder
+    if settings.agent(claim.task.agent).in_place:
+        raise ValidationError(f"agents.{claim.task.agent}.code_dir", f"{folder} is not a folder", "make it again, then retry")
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True, mode=0o700)
@@ -128,7 +130,7 @@ def attempt_spec(
             "open_files": worker.open_files,
             "processes": worker.processes,
         },
-        "deadline_s": attempt.clocks.task_left_s + _DEADLINE_GRACE_S,
+        "deadline_s": attempt.clocks.task_left_s + _DEADLINE_GRACE_S + _parked_s(attempt),
         "uid": uid,
         "isolation": worker.isolation,
         "gateway": {"host": "127.0.0.1", "port": ports and ports["gateway"], "token": attempt.token},
@@ -247,6 +249,7 @@ def configure_packet(settings: Settings, *, keys: bool = True) -> dict[str, Any]
     egress = settings.egress
     return {
         "store_url": settings.store_url,
+        "max_parked": settings.worker.max_parked,
         "models": models,
         "prices": {name: price.model_dump() for name, price in settings.prices.items() if name not in ("web", "tools")},
         "web_prices": dict(settings.prices.get("web", {})),
@@ -283,7 +286,7 @@ def gateway_packet(settings: Settings, attempt: LiveAttempt) -> dict[str, Any]:
         "token": attempt.token,
         "model_default": alias,
         "prohibited": list(claim.task.prohibited),
-        "policy": {"on_budget_exceeded": claim.task.on_budget_exceeded, "can_checkpoint": attempt.agent.kind != "command"},
+        "policy": {"on_budget_exceeded": claim.task.on_budget_exceeded, "can_checkpoint": not attempt.may_park},
     }
 
 
@@ -295,3 +298,8 @@ def host_listeners() -> dict[str, socket.socket]:
         listener.setblocking(False)
         made[name] = listener
     return made
+
+
+def _parked_s(attempt: LiveAttempt) -> float:
+    """Seconds the attempt may be parked in all, in which its clocks stand still and the kernel's timer does not."""
+    return attempt.agent.park_s * MOST_PARKINGS if attempt.may_park else 0.0

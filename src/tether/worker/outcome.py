@@ -8,7 +8,7 @@ from typing import Any
 from tether.lifecycle import RETRYABLE, Change, Reason
 from tether.worker.clocks import Deadline
 
-__all__ = ["Outcome", "Question", "Verdict", "decide", "of_deadline"]
+__all__ = ["Outcome", "Question", "Verdict", "decide", "decide_parked", "of_deadline"]
 
 _LONGEST_BACKOFF_S = 300.0
 _LOST_BACKOFF_S = 0.2
@@ -47,12 +47,27 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What follows: the change of the task, how long it waits before the next attempt (s), whether an attempt is used up."""
+    """What follows: the change of the task, how long it waits before the next attempt (s), whether an attempt is used up.
 
-    change: Change
+    change: None when a parked task stays paused. unpark: the task runs again for its change.
+    """
+
+    change: Change | None
     delay_s: float = 0.0
     consumes_attempt: bool = False
     attempt_state: str = "failed"
+    unpark: bool = False
+
+
+def decide_parked(outcome: Outcome) -> Verdict:
+    """What follows for a task that is paused while its attempt ends: a decision or a result counts, all else can wait."""
+    if outcome.reason is Reason.COMPLETED:
+        return Verdict(change=Change.FINISH, attempt_state="succeeded", unpark=True)
+    if outcome.reason is Reason.CANCELLED:
+        return Verdict(change=Change.CANCEL, attempt_state="cancelled")
+    if outcome.reason is Reason.REJECTED:
+        return Verdict(change=Change.REJECT, attempt_state="failed")
+    return Verdict(change=None, attempt_state="paused")
 
 
 def decide(outcome: Outcome, *, failures: int, max_attempts: int, backoff_s: float) -> Verdict:

@@ -6,7 +6,7 @@ A decision lets it go on or ends it; park_s, a drain or a doubtful lease end its
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,9 +19,8 @@ from tether.worker.outcome import Outcome
 from tether.worker.overspending import overspent
 from tether.worker.surroundings import Surroundings
 
-__all__ = ["MOST_PARKINGS", "Parked", "Parking"]
+__all__ = ["Parked", "Parking"]
 
-MOST_PARKINGS = 10  # of one attempt: the kernel's own timer, which cannot be stopped, leaves room for as many
 _LEAVE_S = 1.0
 
 
@@ -57,7 +56,7 @@ class Parking:
         if parked is not None:
             self._hold(attempt, parked, call_id)
             return not parked.rejected
-        if not attempt.may_park or attempt.parkings >= MOST_PARKINGS:
+        if not attempt.may_park:
             return False
         attempt.parkings += 1
         attempt.clocks.freeze(now_s())
@@ -89,9 +88,11 @@ class Parking:
 
     def end(self, attempt: LiveAttempt, why: str) -> bool:
         """End the processes of a parked attempt; its task stays paused. False when it is not parked."""
-        if self.of(attempt) is None:
+        parked = self.of(attempt)
+        if parked is None:
             return False
-        self._around.end(attempt, Outcome(reason=Reason.BUDGET, message=f"Its call was held no longer: {why}."), dump=True)
+        outcome = overspent(attempt, parked.limit, parked.used, parked.allowed)
+        self._around.end(attempt, replace(outcome, message=f"{outcome.message} Its call was held no longer: {why}."), dump=True)
         return True
 
     def gone(self, attempt: LiveAttempt) -> None:
@@ -107,7 +108,7 @@ class Parking:
         assert outcome.question is not None
         question = outcome.question
         approval = NewApproval(kind=question.kind, question=question.text, details={**question.details, "park_s": parked.park_s})
-        parked.asked = approval.id
+        parked.asked, attempt.parked = approval.id, True
         events = [self._event(attempt, parked, call_id) for call_id in parked.calls]
         park = Park(reason=Reason.BUDGET, message=outcome.message)
         entry = attempt.entry(*events, approval=approval, park=park)
@@ -135,6 +136,7 @@ class Parking:
         events = [attempt.event("call_unparked", call_id=call_id, outcome="released") for call_id in parked.calls]
         self._forget(attempt)
         self._slots(-1)
+        attempt.parked = False
         self._around.journal.write(attempt.entry(*events, unpark=True), partial(self._released, attempt))
 
     def _released(self, attempt: LiveAttempt, written: Written) -> None:

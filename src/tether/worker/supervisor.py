@@ -63,6 +63,7 @@ class Supervisor:
         self._idle_since_s = now_s()
         self._lock = threading.Lock()
         self._taken = 0
+        self._parked = 0
         self._lease_until_s = 0.0
         self._draining = False
         self._held = False
@@ -93,7 +94,7 @@ class Supervisor:
             worker_id=lambda: self._me.id,
         )
         self._around = around
-        self._attempts = Attempts(around, self._zygotes, self._freed)
+        self._attempts = Attempts(around, self._zygotes, self._freed, self._given_away)
         self._zygotes.report_to(self._attempts)
         self._wakeups = WakeUps(settings, store, self, self._agents)
         self._enlist()
@@ -123,10 +124,10 @@ class Supervisor:
 
     @property
     def free_slots(self) -> int:
-        """Slots no attempt has; none while the lease is in doubt."""
+        """Slots no attempt has (a parked one has none); none while the lease is in doubt."""
         if self._draining or boottime_s() > self._lease_until_s - _LEASE_MARGIN_S:
             return 0
-        return self._slots - self._taken
+        return self._slots - self._taken + self._parked
 
     def look(self, timeout_s: float) -> bool:
         """A message said that there is work: look now; False when it should be given to another worker."""
@@ -178,6 +179,10 @@ class Supervisor:
         if intent.kind == "cancel":
             message = f"Cancelled by {intent.by}." if intent.by else "Cancelled."
             self._attempts.end(attempt, Outcome(reason=Reason.CANCELLED, message=message), dump=True)
+        elif intent.kind in ("unpark", "reject"):
+            self._attempts.parking.decided(attempt, intent)
+        elif attempt.parked and intent.kind != "update":
+            return  # paused already; what was asked before is asked again once it goes on
         elif intent.kind == "pause":
             self._stop_at_step(attempt, Outcome(reason=Reason.OPERATOR, message=intent.note or "Paused on request.", pause=True))
         elif intent.kind == "escalate":
@@ -209,6 +214,8 @@ class Supervisor:
             reason=Reason.OPERATOR, message="The worker is being stopped; the task goes on elsewhere.", hand_back=True
         )
         for attempt in self._attempts.all():
+            if self._attempts.parking.end(attempt, "the worker is being stopped"):
+                continue
             if self._draining:
                 self._attempts.end(attempt, outcome, dump=True)
             else:
@@ -229,6 +236,14 @@ class Supervisor:
         if self._draining or is_idle:
             self._draining = True
             self._loop.end()
+
+    def _given_away(self, slots: int) -> None:
+        """Parked attempts gave so many slots away; one that goes on takes its own back, even if another has it now."""
+        with self._lock:
+            self._parked += slots
+        if slots > 0:
+            self._claims.wake()
+            self._wakeups.freed()
 
     def _freed(self) -> None:
         with self._lock:

@@ -63,6 +63,7 @@ class ToolCalls:
         )
         attempt.tools[tool.tool_id] = tool
         attempt.tool_calls_used += 1
+        attempt.tool_counts[name] += 1
         self._replies[tool.tool_id] = reply
         event = attempt.event("tool_started", call_id=call_id, name=name, args=tool.args, timeout_s=tool.timeout_s)
         self._around.journal.write(attempt.entry(event, add_tool_calls=1), lambda written: self._start(tool, written))

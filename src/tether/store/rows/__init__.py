@@ -20,10 +20,11 @@ from tether.store.rows.journaled import (
     Written,
 )
 from tether.store.rows.listed import AttemptState, Page, Tail, TaskFilter
-from tether.store.rows.metered import CallKind, Counters, Refused, Reserve, Reserved, Settle, Settled
+from tether.store.rows.metered import Account, CallKind, Counters, Refused, Reserve, Reserved, Settle, Settled
 from tether.store.rows.watched import Beat, Expired, Hold, Intent, NewWorker, Rescued, Wake, WorkerRow
 
 __all__ = [
+    "Account",
     "Append",
     "AttemptState",
     "Beat",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from tether.events import NewEvent
 from tether.task import Budget, Usage, usd_from_nano
 
-__all__ = ["CallKind", "Counters", "Refused", "Reserve", "Reserved", "Settle", "Settled"]
+__all__ = ["Account", "CallKind", "Counters", "Refused", "Reserve", "Reserved", "Settle", "Settled"]
 
 CallKind = Literal["llm", "web", "tool", "step", "charge"]
 
@@ -153,3 +154,16 @@ class Settled:
     fresh: bool
     counters: Counters | None = None
     over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """On what a task's budget went, settled and held: by model, by host, and what its agent charged; each name -> figures."""
+
+    models: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    web: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    charges: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+
+    def document(self) -> dict[str, Any]:
+        """For the details of an approval."""
+        return {"models": dict(self.models), "web": dict(self.web), "charges": dict(self.charges)}
