@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from tether.checks import rfc3339
 from tether.errors import ValidationError
 
 __all__ = ["KINDS", "VERSION", "Event", "Kind", "NewEvent", "redact"]
@@ -227,8 +228,6 @@ class Event:
 
     def document(self) -> dict[str, Any]:
         """The event as JSON, exactly the public contract."""
-        from tether.task import rfc3339
-
         return {
             "seq": self.seq,
             "task_id": self.task_id,
