@@ -12,7 +12,7 @@ import typer
 import typer.main
 
 from tether import __version__
-from tether.cli import administration, agents, api, decisions, exits, fleet, keys, reading, submitting, working
+from tether.cli import administration, agents, api, decisions, executing, exits, fleet, keys, reading, submitting, working
 from tether.cli.invocation import Invocation, hoist
 from tether.errors import TetherError
 
@@ -58,7 +58,7 @@ def everywhere(
     ctx.obj = Invocation(as_json=as_json, store=store, config=config, server=server)
 
 
-for module in (submitting, reading, decisions, working, fleet, api, keys, agents, administration):
+for module in (submitting, executing, reading, decisions, working, fleet, api, keys, agents, administration):
     module.register(app, EVERYWHERE)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -15,7 +15,7 @@ import typer
 from tether.errors import ValidationError
 from tether.task import AutoGPTTask, Task
 
-__all__ = ["TaskOptions", "pairs", "takes_task_options"]
+__all__ = ["TaskOptions", "pairs", "takes_some_task_options", "takes_task_options"]
 
 _BUDGET = ("max_usd", "max_llm_calls", "max_web_requests", "max_tokens", "max_tool_calls", "max_steps")
 _TIMEOUTS = ("tool_s", "step_s", "task_s", "idle_s", "queue_s", "approval_s")
@@ -125,18 +125,28 @@ def _json_file(option: str, name: str) -> Any:
 
 def takes_task_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give `command` one option per field of TaskOptions; it receives them as `options`."""
+    return _with_options(command, [f.name for f in fields(TaskOptions)])
+
+
+def takes_some_task_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of these names only."""
+    return lambda command: _with_options(command, names)
+
+
+def _with_options(command: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    chosen = [f for f in fields(TaskOptions) if f.name in names]
     own = [p for name, p in inspect.signature(command, eval_str=True).parameters.items() if name != "options"]
     hints = get_type_hints(TaskOptions, include_extras=True)
     shared = [
         inspect.Parameter(
             f.name, inspect.Parameter.KEYWORD_ONLY, default=None if f.default is MISSING else f.default, annotation=hints[f.name]
         )
-        for f in fields(TaskOptions)
+        for f in chosen
     ]
 
     @functools.wraps(command)
     def with_options(*given: Any, **named: Any) -> Any:
-        options = TaskOptions(**{f.name: named.pop(f.name) for f in fields(TaskOptions)})
+        options = TaskOptions(**{f.name: named.pop(f.name) for f in chosen})
         return command(*given, **named, options=options)
 
     everything = [*own, *shared]

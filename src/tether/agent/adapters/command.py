@@ -31,7 +31,10 @@ class CommandOutcome:
 
 
 def prepare(spec: Mapping[str, Any]) -> tuple[list[str], dict[str, str], bytes]:
-    """Arguments ({goal} replaced, unless it works in place), environment and stdin of the command; raises EntryError when it cannot be started."""
+    """Arguments, environment and stdin of the command; raises EntryError when it cannot be started.
+
+    {goal} in an argument is replaced, unless the command works in place.
+    """
     goal = spec["goal"]
     argv = [part if spec.get("in_place") else part.replace("{goal}", goal) for part in spec["command"] or ()]
     if not argv:
