@@ -76,7 +76,7 @@ def _print_list(inv: Invocation, tasks: tuple[TaskDocument, ...], next_cursor: s
     if not tasks:
         say("no tasks", "dim")
         return
-    out().print(task_table(tasks))
+    out().print(task_table(tasks, wide=out().width >= 100))
     if next_cursor:
         say(f"more: --cursor {next_cursor}", "dim")
 

@@ -112,14 +112,18 @@ def _attempts(attempts: Iterable[Attempt]) -> Table:
     return table
 
 
-def task_table(tasks: Iterable[TaskDocument]) -> Table:
-    """A list of tasks."""
+def task_table(tasks: Iterable[TaskDocument], *, wide: bool) -> Table:
+    """A list of tasks; an id is for copying, so everything else gives way, and some columns only stand where it is wide."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("id", "state", "agent", "created", "calls", "usd"):
-        table.add_column(name, no_wrap=True, justify="right" if name in ("calls", "usd") else "left")
+    table.add_column("id", no_wrap=True, min_width=31)
+    table.add_column("state", no_wrap=True, overflow="ellipsis", min_width=11)
+    for name in ("agent", "created", "calls") if wide else ():
+        table.add_column(name, no_wrap=True, overflow="ellipsis", justify="right" if name == "calls" else "left")
+    table.add_column("usd", no_wrap=True, justify="right", min_width=5)
     table.add_column("goal", no_wrap=True, overflow="ellipsis", ratio=1)
     for task in tasks:
-        usage = task.usage.document()
-        cells = (Text(task.id), badge(task), Text(task.agent), Text(_when(task.created_at_ms), style="dim"))
-        table.add_row(*cells, Text(str(usage["llm_calls"])), Text(f"{usage['usd']:.2f}"), Text(one_line(task.goal, 80)))
+        made = datetime.fromtimestamp(task.created_at_ms / 1000).strftime("%m-%d %H:%M")
+        more = (Text(task.agent), Text(made, style="dim"), Text(str(task.usage.llm_calls))) if wide else ()
+        spent = Text(f"{task.usage.document()['usd']:.2f}")
+        table.add_row(Text(task.id), badge(task), *more, spent, Text(one_line(task.goal, 80)))
     return table
