@@ -16,28 +16,15 @@ from brokers import Broker, Moto, RabbitMQ, Redis
 from servers import Postgres
 from site_of_workers import Site, site, until
 from tether.client import TaskHandle
-from tether.config import QueueSettings
 from tether.task import TaskDocument
 from tether.testing import ScriptedModels, reply
-from weather import Weather, check_book, check_calls, check_journal
+from weather import Weather, book_of, check_book, check_calls, check_journal, toml_of
 
 _FULL = os.environ.get("TETHER_CHAOS") == "full"
 _TASKS = int(os.environ.get("TETHER_CHAOS_TASKS", "500" if _FULL else "125"))
 _FREEZE_S, _AWAY_S = (12.0, 30.0) if _FULL else (4.0, 5.0)
 _PAUSE_S = 4.0 if _FULL else 0.5
 _STEPS = 3
-_TOML = """\
-[models.default]
-upstream = "{upstream}"
-model = "scripted"
-free = true
-context_window = 100000
-max_output = 1000
-[agents.counted]
-entry = "counted:counted"
-code_dir = "{code}"
-writable = ["{outside}"]
-"""
 _BROKERS: dict[str, Callable[[], Broker]] = {"redis": Redis, "rabbitmq": RabbitMQ, "sqs": Moto}
 
 
@@ -51,24 +38,6 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker | None]:
     made.start()
     yield made
     made.close()
-
-
-def _queue(broker: Broker | None) -> str:
-    if broker is None:
-        return ""
-    given = QueueSettings.model_validate(broker.settings)
-    return f'[queue]\nurl = "{given.url}"\nregion = "{given.region}"\nendpoint = "{given.endpoint}"\n'
-
-
-def _book(folder: Path) -> Path:
-    """A file outside of every workspace that any attempt may append to."""
-    outside = folder / "outside"
-    outside.mkdir()
-    outside.chmod(0o777)
-    book = outside / "book.txt"
-    book.touch()
-    book.chmod(0o666)
-    return book
 
 
 def _submit_all(place: Site, book: Path, number: int) -> list[TaskHandle]:
@@ -101,11 +70,10 @@ def _all_done(handles: Sequence[TaskHandle], weather: Weather) -> list[TaskDocum
 @pytest.mark.timeout(1800 if _FULL else 600)
 def test_whatever_breaks_every_task_ends_once(tmp_path: Path, postgres_of_my_own: Postgres, broker: Broker | None) -> None:
     """Killed workers, gateways, zygotes, a broker that hangs, forgets, repeats and goes away, a store that restarts."""
-    book = _book(tmp_path)
-    code = Path(__file__).parent / "agents"
+    book = book_of(tmp_path)
     with ScriptedModels(lambda request: reply(f"yes {request.asked}")) as models:
-        more = _TOML.format(upstream=models.base_url, code=code, outside=book.parent) + _queue(broker)
-        with site(tmp_path, postgres_of_my_own.database(), agents={}, slots=8, lease_s=3.0, more=more) as place:
+        store, more = postgres_of_my_own.database(), toml_of(models, book, broker)
+        with site(tmp_path, store, agents={}, slots=8, lease_s=3.0, more=more) as place:
             place.add_worker()
             place.add_worker()
             handles = _submit_all(place, book, _TASKS)

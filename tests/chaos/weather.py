@@ -17,12 +17,26 @@ from brokers import Broker
 from servers import Postgres
 from site_of_workers import Site
 from tether.client import TaskHandle
+from tether.config import QueueSettings
 from tether.queue import open_queue
 from tether.store.rows import Wake
 from tether.task import TaskDocument
 from tether.testing import ScriptedModels
 
-__all__ = ["Weather", "check_book", "check_calls", "check_journal"]
+__all__ = ["Weather", "book_of", "check_book", "check_calls", "check_journal", "toml_of"]
+
+_TOML = """\
+[models.default]
+upstream = "{upstream}"
+model = "scripted"
+free = true
+context_window = 100000
+max_output = 1000
+[agents.counted]
+entry = "counted:counted"
+code_dir = "{code}"
+writable = ["{outside}"]
+"""
 
 
 @dataclass(kw_only=True)
@@ -109,6 +123,30 @@ class Weather:
         if pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.rng.choice(pids), signal.SIGKILL)
+
+
+def _queue(broker: Broker | None) -> str:
+    if broker is None:
+        return ""
+    given = QueueSettings.model_validate(broker.settings)
+    return f'[queue]\nurl = "{given.url}"\nregion = "{given.region}"\nendpoint = "{given.endpoint}"\n'
+
+
+def book_of(folder: Path) -> Path:
+    """A file outside of every workspace that any attempt may append to."""
+    outside = folder / "outside"
+    outside.mkdir()
+    outside.chmod(0o777)
+    book = outside / "book.txt"
+    book.touch()
+    book.chmod(0o666)
+    return book
+
+
+def toml_of(models: ScriptedModels, book: Path, broker: Broker | None) -> str:
+    """The model, the agent, the book, the broker."""
+    code = Path(__file__).parent / "agents"
+    return _TOML.format(upstream=models.base_url, code=code, outside=book.parent) + _queue(broker)
 
 
 def check_book(book: Path, tasks: Sequence[TaskDocument]) -> Counter[str]:
