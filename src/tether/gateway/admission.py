@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from tether.gateway.inference import Traffic
 from tether.gateway.parking import Policy
 
 __all__ = ["MOST_CONNECTIONS", "Admission", "Bound", "Listener"]
@@ -43,7 +44,7 @@ class Bound:
 
 @dataclass(kw_only=True, eq=False)
 class Admission:
-    """An admitted attempt. key: "task_id/attempt", as the supervisor calls it."""
+    """An admitted attempt. key: "task_id/attempt", as the supervisor calls it; traffic: of agents that say nothing themselves."""
 
     key: str
     task_id: str
@@ -53,6 +54,7 @@ class Admission:
     model_default: str = "default"
     prohibited: tuple[str, ...] = ()
     policy: Policy = field(default_factory=Policy)
+    traffic: Traffic | None = None
     revoked: str | None = None
     held: str | None = None
     in_flight: int = 0
@@ -77,6 +79,7 @@ class Admission:
             model_default=packet.get("model_default") or "default",
             prohibited=tuple(packet.get("prohibited", ())),
             policy=Policy(**policy),
+            traffic=Traffic() if packet.get("infer") else None,
         )
 
     def knows(self, token: str) -> bool:

@@ -32,7 +32,14 @@ def finish_of(document: Mapping[str, Any]) -> str | None:
     choices = document.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         return cast("dict[str, Any]", choices[0]).get("finish_reason")
-    return document.get("stop_reason") or document.get("status")
+    return document.get("stop_reason") or ("tool_calls" if _asks_for_tools(document) else document.get("status"))
+
+
+def _asks_for_tools(document: Mapping[str, Any]) -> bool:
+    """Whether an answer of the Responses API, which only says that it is complete, wants its caller to run something."""
+    output = document.get("output")
+    items = cast("list[Any]", output) if isinstance(output, list) else []
+    return any(isinstance(item, dict) and item.get("type") in ("function_call", "custom_tool_call") for item in items)
 
 
 def _count(value: Any) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from tether.gateway.admission import Admission, Bound
+from tether.gateway.inference import Seen
 from tether.gateway.meter import Hold
 from tether.gateway.plan import Plan
 from tether.gateway.prices import TokenUsage
@@ -16,7 +17,10 @@ __all__ = ["Call", "Outcome"]
 
 @dataclass(kw_only=True, eq=False)
 class Call:
-    """A call under way. id and hold change with every try; wait_s: seconds spent waiting for the server."""
+    """A call under way. id and hold change with every try; wait_s: seconds spent waiting for the server.
+
+    seen: what the request tells of an agent that says nothing itself.
+    """
 
     admission: Admission
     request: web.BaseRequest
@@ -28,6 +32,7 @@ class Call:
     hold: Hold
     started_at: float = 0.0
     wait_s: float = 0.0
+    seen: Seen | None = None
 
     def ending(self) -> str:
         """How a call ends whose server did its part."""

@@ -127,7 +127,21 @@ class Calls:
             if admission.waiting == 0:
                 self._tell({"op": "waiting", "key": admission.key, "on": False})
 
+    def _tell_seen(self, call: Call) -> None:
+        """A request that went through tells what its agent does; told before the call, so that it belongs to its step."""
+        admission, plan = call.admission, call.plan
+        if admission.traffic is None or call.seen is not None:
+            return
+        call.seen = admission.traffic.see(plan.ask.route, plan.ask.body, call.raw)
+        if call.seen is None:
+            return
+        seen, key = call.seen, admission.key
+        for tool in seen.tools:
+            self._tell({"op": "tool_seen", "key": key, "talk": seen.talk, **tool.document()})
+        self._tell({"op": "step_seen", "key": key, "talk": seen.talk, "grew": seen.grew, "thought": seen.thought})
+
     def _started(self, call: Call) -> None:
+        self._tell_seen(call)
         call.started_at = time.monotonic()
         self._tell({"op": "call_started", "key": call.admission.key, "call_id": call.id, "model": call.plan.name, "step": None})
 

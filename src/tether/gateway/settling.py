@@ -59,6 +59,8 @@ def ended_packet(call: Call, item: Settle, settled: Settled | None) -> dict[str,
     assert item.event is not None
     packet: dict[str, Any] = {"op": "call_ended", "key": call.admission.key, "wait_s": round(call.wait_s, 3)}
     packet |= {name: item.event.data[name] for name in _TOLD}
+    if call.seen is not None:
+        packet["talk"] = call.seen.talk
     if settled is not None:
         packet["over"] = list(settled.over)
         if settled.counters is not None:

@@ -286,6 +286,7 @@ def gateway_packet(settings: Settings, attempt: LiveAttempt) -> dict[str, Any]:
         "token": attempt.token,
         "model_default": alias,
         "prohibited": list(claim.task.prohibited),
+        "infer": attempt.agent.kind != "builtin",
         "policy": {"on_budget_exceeded": claim.task.on_budget_exceeded, "can_checkpoint": not attempt.may_park},
     }
 
