@@ -22,6 +22,7 @@ from tether.config import Settings, load
 from tether.store import open_store
 from tether.web import doorkey
 from tether.web.app import create_app
+from tether.web.server import configured
 
 _START_S = 60.0
 
@@ -55,8 +56,7 @@ def serving(store_url: str, data_dir: Path | None = None, **sections: Mapping[st
         listener.listen(64)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         app = create_app(settings, store, url)
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(configured(app, settings))
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()

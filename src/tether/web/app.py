@@ -16,6 +16,7 @@ from tether.secrets import Vault
 from tether.store import Store
 from tether.web import problems
 from tether.web.access import Access
+from tether.web.announcing import Announcements
 from tether.web.answers import PROBLEM_SCHEMA
 from tether.web.deliveries import Deliveries
 from tether.web.gate import Gate
@@ -43,6 +44,7 @@ def create_app(settings: Settings, store: Store, address: str = "") -> FastAPI:
         access=Access(store, threads, settings.api.rate_per_s),
         submissions=Submissions(store, threads),
         tail=JournalTail(store, threads),
+        announcements=Announcements(settings, store),
         closing=threading.Event(),
         address=address,
     )
@@ -69,7 +71,7 @@ def create_app(settings: Settings, store: Store, address: str = "") -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     service: Service = app.state.service
-    parts = (service.submissions, service.tail, Deliveries(service), Housekeeping(service))
+    parts = (service.announcements, service.submissions, service.tail, Deliveries(service), Housekeeping(service))
     for part in parts:
         part.start()
     try:

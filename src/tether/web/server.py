@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 import uvicorn
+from fastapi import FastAPI
 
 from tether.config import Settings
 from tether.errors import ConfigurationError, WorkerError
@@ -23,7 +24,7 @@ from tether.web import doorkey
 from tether.web.app import create_app
 from tether.web.wire import bounded
 
-__all__ = ["serve"]
+__all__ = ["configured", "serve"]
 
 _DRAIN_S = 5
 _SPARE_FILES = 200
@@ -107,18 +108,9 @@ def _allow_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
-async def _watch(parent: int, stop: Callable[[], None]) -> None:
-    """Stop when the process that started this one is gone, however it ended."""
-    while os.getppid() == parent:
-        await asyncio.sleep(_LOOK_S)
-    stop()
-
-
-async def _serve(settings: Settings, store: Store, listener: socket.socket, address: str, parent: int | None) -> int:
-    # threads of the store hand the interpreter back sooner, so the loop answers evenly
-    sys.setswitchinterval(_SWITCH_S)
-    app = create_app(settings, store, address)
-    config = uvicorn.Config(
+def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """uvicorn with our bounds, and without what we do not use."""
+    return uvicorn.Config(
         app,
         http=bounded(settings.api.max_connections, settings.api.header_s),
         ws="none",
@@ -130,7 +122,20 @@ async def _serve(settings: Settings, store: Store, listener: socket.socket, addr
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_DRAIN_S,
     )
-    server = uvicorn.Server(config)
+
+
+async def _watch(parent: int, stop: Callable[[], None]) -> None:
+    """Stop when the process that started this one is gone, however it ended."""
+    while os.getppid() == parent:
+        await asyncio.sleep(_LOOK_S)
+    stop()
+
+
+async def _serve(settings: Settings, store: Store, listener: socket.socket, address: str, parent: int | None) -> int:
+    # threads of the store hand the interpreter back sooner, so the loop answers evenly
+    sys.setswitchinterval(_SWITCH_S)
+    app = create_app(settings, store, address)
+    server = uvicorn.Server(configured(app, settings))
 
     def stop() -> None:
         app.state.service.closing.set()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tether.secrets import Vault
     from tether.store import Store
     from tether.web.access import Access, Caller
+    from tether.web.announcing import Announcements
     from tether.web.submissions import Submissions
     from tether.web.tail import JournalTail
 
@@ -74,6 +75,7 @@ class Service:
     access: Access
     submissions: Submissions
     tail: JournalTail
+    announcements: Announcements
     closing: threading.Event
     address: str = ""
     _served: tuple[frozenset[str], float] = (frozenset(), 0.0)

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Request
 from starlette.responses import Response
 
+from tether.lifecycle import State
 from tether.task import Answer, Approval, TaskDocument
 from tether.web.access import Caller, may
 from tether.web.answers import Cursor, Limit, document, documents, problems
@@ -31,7 +32,14 @@ _ACTIONS = {
 async def act(service: Service, caller: Caller, verb: str, task_id: str, note: str, by: str) -> TaskDocument:
     """One of the actions, audited."""
     async with service.audited(caller, verb, task_id, by, note=note):
-        return await service.call(getattr(service.store, verb), task_id, by=caller.actor(by), note=note, tenant=caller.sees)
+        task = await service.call(getattr(service.store, verb), task_id, by=caller.actor(by), note=note, tenant=caller.sees)
+    return _announced(service, task)
+
+
+def _announced(service: Service, task: TaskDocument) -> TaskDocument:
+    if task.state == State.QUEUED:
+        service.announcements.offer(task)
+    return task
 
 
 def _action(verb: str) -> Callable[..., Awaitable[Response]]:
@@ -111,4 +119,4 @@ async def decide(service: Service, caller: Caller, approval_id: str, answer: Ans
         if answer.add:
             task = await service.call(store.get, asked.task_id, tenant=caller.sees)
             service.settings.budget_for(task.task_type, task.budget.plus(answer.add))
-        return await service.call(store.decide, approval_id, answer, tenant=caller.sees)
+        return _announced(service, await service.call(store.decide, approval_id, answer, tenant=caller.sees))
