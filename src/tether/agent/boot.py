@@ -12,6 +12,7 @@ import importlib
 import io
 import json
 import os
+import signal
 import socket
 import stat
 import sys
@@ -54,7 +55,8 @@ class _Refused(Exception):
 
 def main(arguments: list[str]) -> NoReturn:
     """Be a zygote on the control socket of descriptor arguments[0]; arguments[1], if any, is a configuration for `fresh`."""
-    syscalls.die_with_parent()
+    # Not SIGKILL: what namespaces do not hold together has to be ended by us before we go.
+    syscalls.die_with_parent(signal.SIGTERM)
     os.umask(0o022)
     _write_plainly()
     control = socket.socket(fileno=int(arguments[0]))

@@ -110,9 +110,9 @@ def prctl(option: int, *args: int) -> int:
     return _checked(_libc.prctl(ctypes.c_int(option), *padded), f"prctl({option})")
 
 
-def die_with_parent() -> None:
-    """SIGKILL this process when the thread that forked it ends; a change of uid forgets it, so call it after one."""
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Signal this process when the thread that forked it ends; a change of uid forgets it, so call it after one."""
+    prctl(_PR_SET_PDEATHSIG, number)
 
 
 def set_dumpable(dumpable: bool) -> None:

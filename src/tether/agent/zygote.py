@@ -48,6 +48,7 @@ class Zygote:
     def serve(self) -> NoReturn:
         """Serve until the supervisor is gone."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._end())
         signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)

@@ -25,7 +25,8 @@ _OPTIONS = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
-    "options": "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s -c synchronous_commit=on",
+    # A worker whose machine stands still in the middle of a transaction must not keep its rows from the one that takes over.
+    "options": "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s -c synchronous_commit=on",
 }
 #: Errors after which the transaction is surely gone: serialization failure, deadlock.
 _ROLLED_BACK = ("40001", "40P01")

@@ -1,0 +1,21 @@
+"""A program that knows nothing of Tether: the official client, state in memory only, lost on any error."""
+
+import os
+import sys
+
+from openai import OpenAI
+
+client = OpenAI()
+messages = [{"role": "user", "content": sys.argv[1]}]
+steps = int(sys.argv[2])
+streamed = "--stream" in sys.argv
+for number in range(steps):
+    answer = client.chat.completions.create(model="default", messages=messages, stream=streamed)
+    if streamed:
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in answer if chunk.choices)
+    else:
+        text = answer.choices[0].message.content
+    with open(os.path.join(os.environ["TETHER_WORKSPACE"], "notes.txt"), "a") as notes:
+        notes.write(f"{text}\n")
+    messages += [{"role": "assistant", "content": text}, {"role": "user", "content": f"go on {number}"}]
+print(messages[-2]["content"])
