@@ -178,7 +178,7 @@ def test_a_parked_task_goes_on_in_the_same_attempt(store: Store) -> None:
     assert not refused
     assert refused.limit == "paused"  # type: ignore[union-attr]
     assert store.journal([entry(claim)])[0]
-    assert store.decide(ask.id, Answer(decision="approve", add={"max_llm_calls": 1}, by="ann")).state == "paused"
+    assert store.decide(ask.id, Answer(decision="approve", add={"max_llm_calls": 1}, by="ann")).state == "running"
     assert _wishes(store, claim) == {"unpark": "ann", "update": ""}
     wrote(store, claim, unpark=True)
     assert store.get(claim.task_id).state == "running"

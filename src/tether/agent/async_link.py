@@ -104,6 +104,11 @@ class AsyncLink(Desk):
         await self._request("result", result=result, summary=summary, repairable=repairable)
         self.finished = True
 
+    async def give_partial(self, result: Any, summary: str = "") -> None:
+        """Hand over what there is, once the budget is used up: the attempt ends with it as the partial answer."""
+        await self._request("result", result=result, summary=summary, partial=True)
+        self.finished = True
+
     async def fail(self, reason: str, message: str, traceback: str = "") -> None:
         """Say why this attempt failed: agent_error, context_exceeded, upstream_error or invalid_result."""
         await self._request("failed", reason=reason, message=message, traceback=traceback)

@@ -21,6 +21,12 @@ class TaskView:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     result_schema: Mapping[str, Any] | None = None
     prohibited: tuple[str, ...] = ()
+    on_budget_exceeded: str = "checkpoint_and_pause"
+
+    @property
+    def wraps_up(self) -> bool:
+        """Whether what there is becomes a partial answer once the budget is used up."""
+        return self.on_budget_exceeded == "wrap_up"
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> TaskView:
@@ -34,6 +40,7 @@ class TaskView:
             metadata=dict(given.get("metadata") or {}),
             result_schema=given.get("result_schema"),
             prohibited=tuple(given.get("prohibited") or ()),
+            on_budget_exceeded=given.get("on_budget_exceeded") or "checkpoint_and_pause",
         )
 
 

@@ -20,11 +20,11 @@ from tether.agent.failure import AgentFailed
 from tether.agent.hello import TaskView, ToolOutcome
 from tether.agent.memory import Memory
 from tether.agent.model import AgentModel, CallRefused, Unreadable, WindowFull
-from tether.agent.prompts import NO_ANSWER, NO_TOOL, goal, system
+from tether.agent.prompts import NO_ANSWER, NO_TOOL, NOT_DONE, WRAP_UP, goal, system
 from tether.agent.settings import LoopSettings
 from tether.agent.toolbox import FINISH, REFLECTION, definitions
 from tether.agent.tools import ASK_HUMAN
-from tether.errors import LinkError
+from tether.errors import BudgetExceeded, LinkError
 
 __all__ = ["Loop", "builtin", "warm"]
 
@@ -79,10 +79,15 @@ class Loop:
 
     async def work(self) -> None:
         """Step until finished; raises AgentFailed, AttemptEnding, BudgetExceeded."""
-        if self._memory.pending is not None:
-            await self._act(self._read(self._memory.pending))
-        while not self._finished:
-            await self._step()
+        try:
+            if self._memory.pending is not None:
+                await self._act(self._read(self._memory.pending))
+            while not self._finished:
+                await self._step()
+        except (BudgetExceeded, CallRefused):
+            if not self._task.wraps_up:
+                raise
+            await self._wrap_up()
 
     async def _step(self) -> None:
         await self._link.step()
@@ -127,6 +132,8 @@ class Loop:
             await self._link.log(f"the model's answer cannot be read: {error}", "warning")
             return None
         except CallRefused:
+            if self._task.wraps_up:
+                raise
             # The supervisor pauses or ends the task now; whatever we did here would race with it.
             await self._link.wait_for_end(_END_WAIT_S)
             raise AgentFailed("upstream_error", "a call was refused for the budget, and nothing followed") from None
@@ -215,6 +222,24 @@ class Loop:
             return f"The result was not accepted: {error}. Call finish again with a result that is valid."
         self._finished = True
         return ""
+
+    async def _wrap_up(self) -> None:
+        """The budget is used up: one last answer of the model turns what there is into a partial answer."""
+        if self._memory.pending is not None:
+            calls = self._read(self._memory.pending).calls
+            undone = [ToolReturnPart(tool_name=c.name, content=NOT_DONE, tool_call_id=c.id) for c in calls]
+            self._memory.add(ModelRequest(parts=undone))
+        self._memory.note(WRAP_UP)
+        try:
+            response = await self._model.answer(self._memory.request(), final=True)
+        except (CallRefused, Unreadable, WindowFull, AgentFailed) as error:
+            await self._link.log(f"no last answer could be had: {error}", "warning")
+            await self._link.give_partial(self._link.earlier_partial or {"done": self._done})
+            return
+        answer = self._read(tidied(response, {FINISH}, self._memory.call_ids))
+        args = next((call.args for call in answer.calls if call.name == FINISH and "result" in call.args), None)
+        said = (response.text or "").strip() or answer.thoughts
+        await self._link.give_partial(args["result"] if args else said or {"done": self._done})
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 

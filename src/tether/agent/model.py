@@ -30,6 +30,7 @@ from pydantic_ai.tools import ToolDefinition
 
 from tether.agent.failure import AgentFailed
 from tether.agent.settings import LoopSettings
+from tether.agent.toolbox import FINISH
 
 __all__ = ["AgentModel", "CallRefused", "Unreadable", "WindowFull"]
 
@@ -63,16 +64,22 @@ class AgentModel:
         self._http = _client(transport)
         self._model = _model(settings, self._http)
         self._asked = ModelRequestParameters(function_tools=list(tools), allow_text_output=True)
+        finish = [tool for tool in tools if tool.name == FINISH]
+        self._asked_at_last = ModelRequestParameters(function_tools=finish, allow_text_output=True)
         self._settings = _request_settings(settings)
 
-    async def answer(self, messages: Sequence[ModelMessage]) -> ModelResponse:
-        """The model's answer; raises WindowFull, CallRefused, Unreadable, or AgentFailed when it cannot be had."""
+    async def answer(self, messages: Sequence[ModelMessage], *, final: bool = False) -> ModelResponse:
+        """The model's answer; raises WindowFull, CallRefused, Unreadable, or AgentFailed when it cannot be had.
+
+        final: the one last call, for which budget was kept back; the model can only finish.
+        """
+        asked = self._asked_at_last if final else self._asked
+        if final:
+            self._settings["extra_headers"] = {"x-tether-final": "1"}
         tries = 0
         while True:
             try:
-                return await model_request(
-                    self._model, messages, model_settings=self._settings, model_request_parameters=self._asked
-                )
+                return await model_request(self._model, messages, model_settings=self._settings, model_request_parameters=asked)
             except Exception as error:
                 if self._settings.get("tool_choice") and _objects_to_choice(error):
                     del self._settings["tool_choice"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from tether.agent.hello import TaskView
 
-__all__ = ["EARLIER_STEPS", "NO_ANSWER", "NO_TOOL", "goal", "system"]
+__all__ = ["EARLIER_STEPS", "NOT_DONE", "NO_ANSWER", "NO_TOOL", "WRAP_UP", "goal", "system"]
 
 _SYSTEM = """\
 You are an autonomous agent. You work towards the user's goal in steps, on your own, until it is reached.
@@ -27,6 +27,11 @@ Rules:
 
 NO_ANSWER = "Your answer was empty or could not be read. Call one of the tools, or finish with the result."
 NO_TOOL = "Nothing happened, because you called no tool. Call a tool for the next step, or call finish with the complete result."
+NOT_DONE = "Not done: the budget is used up."
+WRAP_UP = (
+    "The budget is used up; this is the last answer you can give. Call finish now: make the best result of what you have, "
+    "and say in it what is missing."
+)
 EARLIER_STEPS = "What you did earlier, shortened to save space:"
 
 

@@ -19,7 +19,7 @@ from tether.store.reading import Reading
 from tether.store.rows import AttemptState, Checkpoint, Counters, NewArtifact, Page, TaskFilter
 from tether.store.tables import approvals, artifacts, attempts, events, tags, tasks
 from tether.store.taskdocs import read_documents
-from tether.store.taskrow import TaskRow, select_tasks
+from tether.store.taskrow import TaskRow, select_tasks, standing
 from tether.task import Approval, TaskDocument
 
 __all__ = [
@@ -56,8 +56,9 @@ def document(tx: Reading, task_id: str, tenant: str | None) -> TaskDocument:
 
 def states(tx: Reading, task_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
     """Task id -> (state, reason)."""
-    query = select(tasks.c.id, tasks.c.state, tasks.c.reason).where(tasks.c.id.in_(list(task_ids)))
-    return {row.id: (row.state, row.reason) for row in tx.all(query)}
+    columns = (tasks.c.id, tasks.c.state, tasks.c.reason, tasks.c.parked, tasks.c.wants)
+    query = select(*columns).where(tasks.c.id.in_(list(task_ids)))
+    return {row.id: standing(row.state, row.reason, row.parked, row.wants) for row in tx.all(query)}
 
 
 def task_page(tx: Reading, where: TaskFilter, limit: int, cursor: str | None) -> Page[TaskDocument]:

@@ -16,7 +16,7 @@ _MOST_NAMES = 20  # of each kind: the dearest ones
 _cost = func.sum(calls.c.nanousd)
 _by_name = Prepared(
     select(calls.c.kind, calls.c.name, func.count().label("calls"), _cost.label("nanousd"))
-    .where(calls.c.task_id == bindparam("b_task"), calls.c.kind.in_(("llm", "web", "charge")))
+    .where(calls.c.task_id == bindparam("b_task"), calls.c.kind != "tool")
     .group_by(calls.c.kind, calls.c.name)
     .order_by(_cost.desc(), calls.c.name)
 )

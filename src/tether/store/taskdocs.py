@@ -96,11 +96,12 @@ def _document(
 ) -> TaskDocument:
     spec = payloads.get((row.id, "spec")) or {}
     partial = payloads.get((row.id, "partial"))
+    state, reason = row.standing()
     return TaskDocument(
         id=row.id,
-        state=row.state,
-        reason=row.reason,
-        message=message(row.state, row.reason, _facts(row, counters, approval, has_partial=partial is not None)),
+        state=state,
+        reason=reason,
+        message=message(state, reason, _facts(row, counters, approval, has_partial=partial is not None)),
         agent=row.agent,
         agent_version=row.agent_version,
         task_type=row.task_type,
@@ -120,7 +121,7 @@ def _document(
         result=payloads.get((row.id, "result")),
         artifacts=kept,
         approval=approval,
-        actions=actions(row.state, row.reason, approval),
+        actions=actions(state, reason, approval),
         created_at_ms=row.created_at_ms,
         updated_at_ms=row.updated_at_ms,
         ended_at_ms=row.ended_at_ms,

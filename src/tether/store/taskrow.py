@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy import Row, Select, select
 
+from tether.lifecycle import State
 from tether.store.tables import tasks
 from tether.task import Timeouts
 
-__all__ = ["TaskRow", "select_tasks"]
+__all__ = ["TaskRow", "select_tasks", "standing"]
 
 
 @dataclass(slots=True)
@@ -79,10 +80,20 @@ class TaskRow:
         """Add an intent for the lease holder."""
         self.put(wants=json.dumps({**self.wanted(), kind: {"by": by, "note": note}}))
 
+    def standing(self) -> tuple[str, str | None]:
+        """State and reason as clients see them: a decision on a parked task counts at once, its worker follows in a moment."""
+        return standing(self.state, self.reason, self.parked, self.wants)
+
     def unwant(self, *kinds: str) -> None:
         """Take intents back; without kinds, all."""
         left = {kind: value for kind, value in self.wanted().items() if kinds and kind not in kinds}
         self.put(wants=json.dumps(left) if left else "")
+
+
+def standing(state: str, reason: str | None, parked: int, wants: str) -> tuple[str, str | None]:
+    """See TaskRow.standing; for rows of which only these columns were read."""
+    decided = parked and wants and not {"unpark", "reject"}.isdisjoint(json.loads(wants))
+    return (str(State.RUNNING), None) if decided else (state, reason)
 
 
 def select_tasks() -> Select[*tuple[Any, ...]]:

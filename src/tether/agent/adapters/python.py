@@ -31,8 +31,11 @@ def conduct(function: Callable[[Any, Link], Any], sock: socket.socket, hello: He
                 link.finish(as_json(result))
         except AttemptEnding:
             return 0
-        except BudgetExceeded:
+        except BudgetExceeded as error:
             # The supervisor refused, so it is about to pause or end this attempt: anything said now would race with it.
+            # Only where the agent was to wrap up it waits for a word, and this is the last one.
+            if link.task.wraps_up:
+                link.fail("agent_error", str(error))
             link.wait_for_end(_END_WAIT_S)
         except BaseException as error:
             failure = failure_of(error)
@@ -62,7 +65,9 @@ async def _attempt(function: Callable[[Any, AsyncLink], Coroutine[Any, Any, Any]
                 await link.finish(as_json(result))
         except AttemptEnding:
             return
-        except BudgetExceeded:
+        except BudgetExceeded as error:
+            if link.task.wraps_up:
+                await link.fail("agent_error", str(error))
             await link.wait_for_end(_END_WAIT_S)
         except BaseException as error:
             failure = failure_of(error)
