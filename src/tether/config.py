@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from tether.errors import ConfigurationError, ValidationError
 from tether.task import Budget, Timeouts, nano_from_usd
 
-__all__ = ["AgentSettings", "ModelSettings", "Settings", "TaskTypeSettings", "ToolSettings", "load"]
+__all__ = ["AgentSettings", "ModelSettings", "Settings", "StuckSettings", "TaskTypeSettings", "ToolSettings", "load"]
 
 FILE_NAME = "tether.toml"
 Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86400, allow_inf_nan=False)]
@@ -142,6 +142,14 @@ class EgressSettings(_Section):
     ports: list[int] = Field([80, 443], description="ports that may be reached")
     timeout_s: Seconds = Field(60, description="one request or tunnel")
     max_mb: Megabytes = Field(64, description="bytes one request or tunnel may receive")
+
+
+class StuckSettings(_Section):
+    """`[stuck]`: when an agent goes round in circles; it is told once, then paused."""
+
+    same_call: int = Field(4, ge=2, le=10_000, description="the same tool call with the same result, in a row")
+    same_error: int = Field(3, ge=2, le=10_000, description="the same error of the same tool, in a row")
+    ping_pong: int = Field(6, ge=4, le=10_000, description="calls of two tools in turn, with the same results")
 
 
 class LimitsSettings(_Section):
@@ -301,6 +309,7 @@ class Settings(BaseSettings):
     files: FilesSettings = FilesSettings()  # pyright: ignore[reportCallIssue]
     journal: JournalSettings = JournalSettings()  # pyright: ignore[reportCallIssue]
     egress: EgressSettings = EgressSettings()  # pyright: ignore[reportCallIssue]
+    stuck: StuckSettings = StuckSettings()  # pyright: ignore[reportCallIssue]
     limits: LimitsSettings = LimitsSettings()  # pyright: ignore[reportCallIssue]
     models: dict[str, ModelSettings] = Field({}, description="models by name")
     agents: dict[str, AgentSettings] = Field({}, description="agents by name")

@@ -13,14 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-__all__ = ["Seen", "SeenTool", "Traffic", "continues"]
+__all__ = ["Seen", "SeenTool", "Traffic"]
 
 _MOST_REQUESTS = 1024
 _MOST_CALLS = 4096
 _SHOWN_CHARS = 4_000
 _THOUGHT_CHARS = 2_000
-#: Why a model stopped when its answer asks the agent to do something and come back.
-_CONTINUES = frozenset(("tool_calls", "tool_use", "function_call", "pause_turn"))
 _FAILED_STARTS = ("error", "traceback (most recent call last)", "exception:", "an error occurred", "tool error", "failed:")
 _FAILED_ENDS = ("please fix your mistakes.", "fix the errors and try again.")  # what frameworks write for a failed call
 
@@ -79,11 +77,6 @@ class Traffic:
             if _new(self.calls, (talk, len(items), call_id), _MOST_CALLS)
         )
         return Seen(talk=talk, grew=not fresh or bool(tools), tools=tools, thought=thought[:_THOUGHT_CHARS])
-
-
-def continues(finish: str | None) -> bool | None:
-    """Whether an answer that stopped for this reason asks the agent to act and come back; None when nobody knows."""
-    return None if finish is None else finish in _CONTINUES
 
 
 def _new(known: OrderedDict[Any, None], key: Any, most: int) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tether.config import AgentSettings
 from tether.events import NewEvent
+from tether.lifecycle import Reason
 from tether.store.rows import Claim, Entry, Written
 from tether.worker.channel import Channel
 from tether.worker.clocks import Clocks
@@ -80,6 +81,9 @@ class LiveAttempt:
         self.counters = claim.counters
         self.step = claim.last_step
         self.step_open = False
+        self.step_inferred = False
+        self.tells_steps = agent.kind == "builtin"
+        self.tells_tools = agent.kind == "builtin"
         self.checkpoint = claim.checkpoint.number if claim.checkpoint else None
         self.messages: int | None = None
         self.steps_used = claim.counters.steps
@@ -114,6 +118,12 @@ class LiveAttempt:
         pauses = self.claim.task.on_budget_exceeded == "checkpoint_and_pause"
         willing = self.is_live and self.stop_wanted is None and self.agent.park_s > 0 and self.parkings < MOST_PARKINGS
         return pauses and willing and not self.can_checkpoint
+
+    @property
+    def wraps_up(self) -> bool:
+        """Whether its budget is used up and it is to make a partial answer of what there is."""
+        over = self.stop_wanted is not None and self.stop_wanted.reason is Reason.BUDGET
+        return over and self.claim.task.on_budget_exceeded == "wrap_up"
 
     def event(self, kind: str, /, **data: Any) -> NewEvent:
         """An event of this attempt and its current step."""

@@ -307,6 +307,7 @@ class Attempts:
             self.parking.dropped(attempt, str(packet.get("call_id")))
         elif op == "link":
             self._link_over_http(attempt, packet)
+        self._conversations[attempt.key].traffic.take(packet, now)
         self.rearm(attempt)
 
     def _spent(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
@@ -332,6 +333,7 @@ class Attempts:
 
     def _parked(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
         """The gateway holds a call; where it shall not be held it is refused after all."""
+        self._flush(attempt)  # whoever decides sees all it said
         if self.parking.begin(attempt, str(packet.get("call_id")), *_amounts(packet)):
             return
         self._around.gateway.tell({"op": "reject", "key": attempt.key, "why": "the attempt is ending"})
@@ -406,9 +408,14 @@ class Attempts:
         """Journal what the attempts wrote since the last time."""
         for attempt in self.all():
             if attempt.is_live:
-                events = Closing.last_output(attempt)
-                if events:
-                    self._around.journal.write(attempt.entry(*events))
+                self._flush(attempt)
+
+    def _flush(self, attempt: LiveAttempt) -> None:
+        for pipe in attempt.pipes.values():
+            pipe.read()
+        events = Closing.last_output(attempt)
+        if events:
+            self._around.journal.write(attempt.entry(*events))
 
     # --- end --------------------------------------------------------------------------------------------------------
 

@@ -15,10 +15,13 @@ from tether.store.rows import NewCheckpoint, Refused, Reserve, Written
 from tether.task import ApprovalKind, usd_from_nano
 from tether.worker.attempt import LiveAttempt, Refusal
 from tether.worker.loop import now_s
+from tether.worker.nudging import Nudging
 from tether.worker.outcome import Outcome, Question
 from tether.worker.overspending import overspent
+from tether.worker.steps import close_step, open_step
 from tether.worker.surroundings import Surroundings
 from tether.worker.tool_calls import ToolCalls
+from tether.worker.traffic import Traffic
 
 __all__ = ["Conversation"]
 
@@ -34,7 +37,9 @@ class Conversation:
     def __init__(self, attempt: LiveAttempt, around: Surroundings) -> None:
         self._attempt = attempt
         self._around = around
-        self._tools = ToolCalls(attempt, around, self.over_budget)
+        nudging = Nudging(attempt, around)
+        self._tools = ToolCalls(attempt, around, self.over_budget, nudging)
+        self._traffic = Traffic(attempt, around, nudging, self.over_budget)
         self._operations: dict[str, Callable[[dict[str, Any], Reply], None]] = {
             "hello": self._hello,
             "step_started": self._step_started,
@@ -56,6 +61,11 @@ class Conversation:
     def tools(self) -> ToolCalls:
         """The attempt's tool calls."""
         return self._tools
+
+    @property
+    def traffic(self) -> Traffic:
+        """What its model calls tell of it."""
+        return self._traffic
 
     def take(self, packet: dict[str, Any], reply: Reply) -> None:
         """Handle one request; `reply` is used at once or later, at most once."""
@@ -93,6 +103,7 @@ class Conversation:
                     "metadata": dict(task.metadata),
                     "result_schema": task.result_schema,
                     "prohibited": list(task.prohibited),
+                    "on_budget_exceeded": task.on_budget_exceeded,
                 },
                 "attempt": claim.attempt,
                 "step": self._attempt.step,
@@ -119,40 +130,28 @@ class Conversation:
 
     def _step_started(self, _packet: dict[str, Any], reply: Reply) -> None:
         attempt = self._attempt
+        if attempt.wraps_up:
+            reply({**_refused("budget", attempt.stop_wanted.message if attempt.stop_wanted else ""), "limit": "budget"})
+            return
         if attempt.stop_wanted is not None:
             self._leave(attempt.stop_wanted, reply)
             return
         if attempt.steps_used >= attempt.counters.max_steps:
             self._over("max_steps", attempt.steps_used, attempt.counters.max_steps, reply)
             return
-        now = now_s()
-        events = self._close_step(now)
-        attempt.step += 1
-        attempt.steps_used += 1
-        attempt.step_open = True
-        attempt.clocks.step_started(now)
+        attempt.tells_steps = True
+        events = open_step(attempt, now_s())
         self._around.rearm(attempt)
         nudge, attempt.nudge = attempt.nudge, None
         progress = {"step": attempt.step, "thought": attempt.thought}
-        events.append(attempt.event("step_started"))
         self._around.journal.write(attempt.entry(*events, add_steps=1, progress=progress), self._fenced)
         reply({"ok": True, "step": attempt.step, "budget": attempt.budget_left(), "nudge": nudge})
 
     def _step_ended(self, _packet: dict[str, Any], reply: Reply) -> None:
-        events = self._close_step(now_s())
+        events = close_step(self._attempt, now_s())
         if events:
             self._note(*events)
         reply({"ok": True})
-
-    def _close_step(self, now: float) -> list[Any]:
-        attempt = self._attempt
-        if not attempt.step_open:
-            return []
-        started = attempt.clocks.step_started_s
-        took_ms = None if started is None else round((now - started) * 1000, 1)
-        attempt.step_open = False
-        attempt.clocks.step_ended(now)
-        return [attempt.event("step_ended", took_ms=took_ms)]
 
     def _leave(self, outcome: Outcome, reply: Reply) -> None:
         """At a step boundary nothing is lost: the agent is told to return and gets a moment to do so."""
@@ -287,11 +286,17 @@ class Conversation:
             return
         outcome = overspent(attempt, limit, used, allowed)
         attempt.stop_wanted = outcome
-        attempt.stop_timer = self._around.loop.after(_LEAVE_S, lambda: self._around.end(attempt, outcome, dump=True))
+        leave_s = {"terminate": 0.0, "wrap_up": attempt.clocks.step_s}.get(attempt.claim.task.on_budget_exceeded, _LEAVE_S)
+        if attempt.wraps_up:
+            attempt.clocks.step_ended(now_s())  # what is left is one step, bounded by the timer below
+        attempt.stop_timer = self._around.loop.after(leave_s, lambda: self._around.end(attempt, outcome, dump=True))
 
     # --- how it ends ------------------------------------------------------------------------------------------------
 
     def _result(self, packet: dict[str, Any], reply: Reply) -> None:
+        if packet.get("partial") or self._attempt.wraps_up:
+            self._keep_and_end(packet, reply)
+            return
         schema = self._attempt.claim.task.result_schema
         if schema is None:
             self._accept(packet, reply)
@@ -314,6 +319,14 @@ class Conversation:
         if not repair:
             message = f"The result does not match result_schema: {problem}"
             self._around.end(attempt, Outcome(reason=Reason.INVALID_RESULT, message=message), dump=False)
+
+    def _keep_and_end(self, packet: dict[str, Any], reply: Reply) -> None:
+        """What an attempt that wraps up hands over is its partial answer."""
+        attempt = self._attempt
+        attempt.partial = packet.get("result")
+        self._around.journal.write(attempt.entry(partial=attempt.partial))
+        reply({"ok": True})
+        self._around.end(attempt, attempt.stop_wanted or Outcome(reason=Reason.BUDGET), dump=False)
 
     def _accept(self, packet: dict[str, Any], reply: Reply) -> None:
         message = _text(packet.get("summary"), 2000)

@@ -15,6 +15,7 @@ from tether.worker.attempt import LiveAttempt, Refusal, ToolInFlight
 from tether.worker.channel import Channel
 from tether.worker.clocks import Deadline
 from tether.worker.loop import now_s
+from tether.worker.nudging import Nudging
 from tether.worker.outcome import Outcome, of_deadline
 from tether.worker.surroundings import Surroundings
 
@@ -32,16 +33,20 @@ _EXIT_GRACE_S = 0.2
 class ToolCalls:
     """Starts, ends and reports the tools of one attempt."""
 
-    def __init__(self, attempt: LiveAttempt, around: Surroundings, over_budget: Callable[[str, float, float], None]) -> None:
+    def __init__(
+        self, attempt: LiveAttempt, around: Surroundings, over_budget: Callable[[str, float, float], None], nudging: Nudging
+    ) -> None:
         self._attempt = attempt
         self._around = around
         self._over_budget = over_budget
+        self._nudging = nudging
         self._numbers = itertools.count(1)
         self._replies: dict[str, Reply] = {}
 
     def call(self, packet: dict[str, Any], reply: Reply) -> None:
         """Run a tool for the agent; the reply comes when it ended and that is durable."""
         attempt = self._attempt
+        attempt.tells_tools = True
         name, call_id = str(packet.get("name")), str(packet.get("call_id"))[:200]
         problem = self._problem(name, call_id)
         if problem is not None:
@@ -183,6 +188,7 @@ class ToolCalls:
             error=error,
             took_ms=round((now - tool.started_s) * 1000, 1),
         )
+        self._nudging.ended(tool.name, tool.args, result, error)
         answer = {"ok": True, "outcome": outcome, "result": result, "error": error}
         self._around.journal.write(attempt.entry(event), lambda written: self._settled(tool, answer, written))
 
