@@ -69,5 +69,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(FOLDER.parent / "tests"))  # for servers
+    sys.path[:0] = [str(FOLDER.parent / "tests"), str(FOLDER.parent / "tests" / "worker")]  # for servers and sites of workers
     sys.exit(main(sys.argv[1:]))
