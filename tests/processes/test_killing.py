@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from stage import Attempt, Stage, until
+from tether.agent import syscalls, tree
 from tether.testing import misbehave
 from tether.worker import killing, processes
 
 Setting = Callable[..., Stage]
 
 MISBEHAVE = "tether.testing.misbehave"
+PR_SET_CHILD_SUBREAPER = 36
 KINDS = sorted(misbehave.KINDS)
 ASLEEP = """
 def agent(task, link):
@@ -125,16 +127,24 @@ def test_init_alone_sees_the_death_of_the_supervisor(misbehaving: Stage) -> None
     os.kill(misbehaving.zygote.pid, signal.SIGCONT)
 
 
-def test_the_death_of_the_zygote_ends_its_attempts(misbehaving: Stage) -> None:
-    """A killed zygote takes its attempts along; without namespaces daemons come to the supervisor, which ends them."""
+@pytest.fixture
+def children_before(misbehaving: Stage) -> Iterator[set[int]]:
+    """Adopt orphans for one test; the children from before are others' (servers of the whole session among them)."""
+    before = {misbehaving.zygote.pid, *tree.children(os.getpid())}
     processes.adopt_orphans()
+    yield before
+    syscalls.prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+def test_the_death_of_the_zygote_ends_its_attempts(misbehaving: Stage, children_before: set[int]) -> None:
+    """A killed zygote takes its attempts along; without namespaces daemons come to the supervisor, which ends them."""
     attempt = misbehaving.start(entry=f"{MISBEHAVE}:daemon")
     attempt.prints("misbehaving: daemon")
     _settled(attempt, "daemon")
     misbehaving.zygote.kill()
     until(attempt.is_gone, "the end of init")
     until(lambda: misbehaving.zygote.reap() is not None, "the end of the zygote")
-    until(lambda: processes.end_orphans(known=set()) or not misbehaving.left(), "the end of what it left")
+    until(lambda: processes.end_orphans(known=children_before) or not misbehaving.left(), "the end of what it left")
     until(lambda: not misbehaving.left(), lambda: f"the end of {misbehaving.left()}")
 
 
