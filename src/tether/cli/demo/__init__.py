@@ -17,10 +17,15 @@ def play(stories: Sequence[int] = ()) -> int:
     """Play the stories (all by default, else those numbers); exit code 1 when one ends otherwise than it should."""
     narrator = Narrator()
     wanted = [n for n in range(1, len(STORIES) + 1) if not stories or n in stories]
-    with Stage() as stage:
-        narrator.opening(stage)
-        failed = [n for n in wanted if not _played(n, stage, narrator)]
-        narrator.closing(stage, len(wanted), failed)
+    stage = Stage()
+    narrator.opening(stage)
+    try:
+        with stage:
+            failed = [n for n in wanted if not _played(n, stage, narrator)]
+            narrator.closing(stage, len(wanted), failed)
+    except StoryFailed as failure:
+        narrator.failed(str(failure), stage)
+        return exits.ERROR
     return exits.ERROR if failed else exits.OK
 
 

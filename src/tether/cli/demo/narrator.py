@@ -42,7 +42,7 @@ class Narrator:
             "Real processes, a real store, real tools, real kills. Only the model is scripted: a program on this machine that"
         )
         self._print("answers from a list, so no key is needed and nothing is spent. With your own model: tether run GOAL.")
-        self._print(Text(f"Everything happens in {stage.folder}", style="dim"))
+        self._print(Text(f"Everything happens in {stage.folder}. Starting a worker and the scripted model …", style="dim"))
 
     def chapter(self, number: int, title: str, why: str) -> None:
         """The next story."""

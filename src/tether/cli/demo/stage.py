@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -109,13 +110,16 @@ class Stage:
             raise StoryFailed(f"the scripted model did not start; see {self.folder / 'models.log'}")
         return f"{url}/v1"
 
-    def add_worker(self) -> subprocess.Popen[bytes]:
-        """Start a worker and wait until it serves."""
+    def add_worker(self, *agents: str) -> subprocess.Popen[bytes]:
+        """Start a worker for these agents (none: all) and wait until it serves."""
         before = len(self.client.workers())
         log = self.folder / f"worker-{len(self.workers) + 1}.log"
         command = [sys.executable, "-m", "tether", "--config", str(self.folder / "tether.toml"), "worker"]
+        environment = {**os.environ, "TETHER_WORKER__AGENTS": json.dumps(agents)}
         with log.open("wb") as out:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, start_new_session=True
+            )
         self.workers.append(process)
         self.wait_for(lambda: len(self.client.workers()) > before or process.poll() is not None, _START_S, f"a worker ({log})")
         if process.poll() is not None:

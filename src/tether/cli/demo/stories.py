@@ -102,7 +102,7 @@ def _fails(stage: Stage, narrator: Narrator) -> None:
 
 
 def _loses_its_worker(stage: Stage, narrator: Narrator) -> None:
-    stage.add_worker()
+    stage.add_worker("walker")
     narrator.command("tether submit 'Walk ten steps' --agent walker")
     handle = stage.client.submit(Task(goal="Walk ten steps", agent="walker"), by=_BY)
     stage.wait_for(lambda: handle.document().usage.steps > _KILL_AFTER_STEPS, 20, "the fourth step")
