@@ -25,7 +25,8 @@ _CHANGED = {
     "priority": "CASE WHEN n %% 20 = 0 THEN 0 ELSE -1 END",
 }
 _MORE = """
-INSERT INTO tasks ({names}) SELECT {values} FROM (SELECT * FROM tasks ORDER BY id DESC LIMIT 1) AS t, generate_series({range}) AS n
+INSERT INTO tasks ({names})
+SELECT {values} FROM (SELECT * FROM tasks ORDER BY id DESC LIMIT 1) AS t, generate_series({range}) AS n
 """
 _PLAN = """
 EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) SELECT id FROM tasks
