@@ -87,7 +87,7 @@ class Gateway:
         elif packet["op"] == "reject":
             self._parking.reject(admission.key, packet.get("why") or "rejected")
         elif packet["op"] == "policy":
-            admission.policy = replace(admission.policy, can_checkpoint=bool(packet["can_checkpoint"]))
+            admission.policy = replace(admission.policy, can_checkpoint=True, records=False)
 
     async def _admit(self, packet: dict[str, Any], fds: list[int]) -> None:
         admission = Admission.of(packet)

@@ -11,6 +11,7 @@ from tether.gateway.inference import Seen
 from tether.gateway.meter import Hold
 from tether.gateway.plan import Plan
 from tether.gateway.prices import TokenUsage
+from tether.gateway.taping import Tape
 
 __all__ = ["Call", "Outcome"]
 
@@ -19,7 +20,7 @@ __all__ = ["Call", "Outcome"]
 class Call:
     """A call under way. id and hold change with every try; wait_s: seconds spent waiting for the server.
 
-    seen: what the request tells of an agent that says nothing itself.
+    seen: what the request tells of an agent that says nothing itself. tape: keeps the answer where it may be needed again.
     """
 
     admission: Admission
@@ -33,6 +34,7 @@ class Call:
     started_at: float = 0.0
     wait_s: float = 0.0
     seen: Seen | None = None
+    tape: Tape | None = None
 
     def ending(self) -> str:
         """How a call ends whose server did its part."""

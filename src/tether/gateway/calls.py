@@ -23,6 +23,7 @@ from tether.gateway.plan import Plan, make_plan, outgoing
 from tether.gateway.prices import PriceList
 from tether.gateway.refusals import PAYMENT_REQUIRED, Refusal
 from tether.gateway.relay import passed_down, relay_plain, relay_stream
+from tether.gateway.replay import Replays, tape_of
 from tether.gateway.reserving import reserve
 from tether.gateway.settling import ended_packet, settlement
 from tether.gateway.upstream import RETRYABLE, NotSent, Unanswered, Upstreams, backoff_s
@@ -61,6 +62,7 @@ class Calls:
         self._ledger = ledger
         self._upstreams = upstreams
         self._parking = parking
+        self._replays = Replays(ledger)
         self._tell = tell
 
     async def serve(self, admission: Admission, listener: Listener, request: web.BaseRequest, route: str) -> web.StreamResponse:
@@ -72,7 +74,9 @@ class Calls:
             final = request.headers.get("x-tether-final") == "1"
             async with listener.bounded(request) as bound:
                 call = Call(admission=admission, request=request, bound=bound, plan=plan, raw=raw, final=final, hold=plan.full)
-                return await self._until_answered(call)
+                call.tape = tape_of(admission, route, raw)
+                replayed = await self._replays.answer(call)
+                return await self._until_answered(call) if replayed is None else replayed
 
     def _plan(self, admission: Admission, request: web.BaseRequest, route: str, raw: bytes) -> Plan:
         options = self._options
@@ -111,6 +115,7 @@ class Calls:
     async def _park(self, call: Call, refusal: Refusal) -> None:
         """Hold a call over budget until a human decided. Raises Refusal where it may not be held."""
         admission, place = call.admission, fingerprint(call.plan.ask.route, call.raw)
+        self._replays.held(admission, place, call.id)
         await self._parking.hold(admission.key, admission.policy, call.id, place, refusal, call.bound.left)
 
     async def _wait(self, call: Call, delay_s: float) -> None:
@@ -170,6 +175,7 @@ class Calls:
     def _settle(self, call: Call, outcome: Outcome) -> None:
         if outcome.result == "unknown" and (call.bound.gone or call.admission.revoked):
             outcome.result = call.ending()
+        self._replays.keep(call)
         item = settlement(call, outcome, self._options.tool_prices)
         self._ledger.settle(item).add_done_callback(lambda future: self._settled(call, item, future))
 

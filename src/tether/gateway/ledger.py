@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tether.errors import StoreUnavailable
-from tether.store.rows import Append, Refused, Reserve, Reserved, Settle, Settled
+from tether.store.rows import Append, Recording, Refused, Reserve, Reserved, Settle, Settled
 from tether.store.store import Store
 
 __all__ = ["Ledger"]
@@ -49,8 +49,12 @@ class Ledger:
         self._queue.put((item, future))
         return future
 
-    def append(self, item: Append) -> None:
-        """Events without a reservation; kept and tried again while the store is away."""
+    async def recordings(self, task_id: str) -> list[Recording]:
+        """What was recorded of a task. Raises StoreUnavailable."""
+        return await asyncio.to_thread(self._store.recordings, task_id)
+
+    def append(self, item: Append | Recording) -> None:
+        """Recordings, or events without a reservation; kept and tried again while the store is away."""
         self._queue.put((item, None))
 
     def close(self, within_s: float) -> None:
@@ -90,8 +94,10 @@ class Ledger:
     def _settle_all(self, owed: list[_Waiting]) -> list[_Waiting]:
         settles = [w for w in owed if isinstance(w[0], Settle)]
         appends = [w for w in owed if isinstance(w[0], Append)]
+        recordings = [w for w in owed if isinstance(w[0], Recording)]
         left = [] if self._attempt(self._store.settle, settles, keep=True) else settles
-        return left + ([] if self._attempt(self._store.append, appends, keep=True) else appends)
+        left += [] if self._attempt(self._store.append, appends, keep=True) else appends
+        return left + ([] if self._attempt(self._store.record, recordings, keep=True) else recordings)
 
     def _attempt(self, write: Callable[[Sequence[Any]], Sequence[Any]], work: list[_Waiting], *, keep: bool = False) -> bool:
         """One transaction for all; when one item spoils it, each by itself. False: the store is away and `keep` is wanted."""

@@ -6,7 +6,9 @@ The supervisor is told of each; it pauses the task, and answers `resume` or `rej
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,10 +22,15 @@ _PARKABLE = ("budget_exceeded", "paused")
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What happens over budget; an agent that can checkpoint is refused, any other one waits for a human's decision."""
+    """What happens over budget; an agent that can checkpoint is refused, any other one waits for a human's decision.
+
+    records: answers are kept for another attempt. replays: what was kept is given again.
+    """
 
     on_budget_exceeded: str = "checkpoint_and_pause"
     can_checkpoint: bool = True
+    records: bool = False
+    replays: bool = False
 
     @property
     def parks(self) -> bool:
@@ -48,7 +55,9 @@ class Parked:
 
 
 def fingerprint(route: str, raw: bytes) -> str:
-    """The same for the same request, so that a client's retry is known."""
+    """The same for the same request (JSON, whatever the order of its keys), by which a retry or another attempt is known."""
+    with contextlib.suppress(ValueError):
+        raw = json.dumps(json.loads(raw), sort_keys=True, separators=(",", ":")).encode()
     return hashlib.sha256(route.encode() + b"\n" + raw).hexdigest()
 
 

@@ -36,6 +36,9 @@ async def relay_plain(call: Call, response: aiohttp.ClientResponse, outcome: Out
         if call.plan.ask.streamed:
             headers["Content-Type"] = "text/event-stream"
             body = schema_tools.events(restored, call.plan.ask.wants_usage)
+    if call.tape is not None and document:
+        call.tape.content_type, call.tape.whole = headers["Content-Type"], True
+        call.tape.add(body)
     return web.Response(status=response.status, body=body, headers=headers)
 
 
@@ -64,11 +67,18 @@ async def _pass_on(
         await down.prepare(call.request)
     drained = 0
     async for chunk in Upstreams.chunks(response):
-        if not await _write(call, down, events.feed(chunk)):
+        data = events.feed(chunk)
+        if call.tape is not None:
+            call.tape.add(data)
+        if not await _write(call, down, data):
             drained += len(chunk)
             if drained > drain_bytes:
                 raise Unanswered("the client left and too much was still to come")
-    await _write(call, down, events.rest())
+    rest = events.rest()
+    if call.tape is not None:
+        call.tape.add(rest)
+        call.tape.content_type, call.tape.whole = down.content_type, not events.failed
+    await _write(call, down, rest)
 
 
 async def _write(call: Call, down: web.StreamResponse, data: bytes) -> bool:

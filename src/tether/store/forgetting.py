@@ -9,12 +9,24 @@ from tether.lifecycle import FINAL, State
 from tether.store.access_tables import audit, deliveries, secrets
 from tether.store.intents import locked
 from tether.store.payloads import pack
-from tether.store.tables import approvals, artifacts, attempts, budgets, calls, checkpoints, events, payloads, tags, tasks
+from tether.store.tables import (
+    approvals,
+    artifacts,
+    attempts,
+    budgets,
+    calls,
+    checkpoints,
+    events,
+    payloads,
+    recordings,
+    tags,
+    tasks,
+)
 from tether.store.writing import Writing
 
 __all__ = ["erase", "prune"]
 
-_OF_TASKS = (secrets, deliveries, tags, payloads, attempts, events, checkpoints, budgets, calls, approvals, artifacts)
+_OF_TASKS = (secrets, deliveries, tags, payloads, attempts, events, checkpoints, budgets, calls, approvals, artifacts, recordings)
 #: Events whose data is only figures and names; of all others erasing empties the data.
 _FIGURES = ("call_started", "call_ended", "step_started", "step_ended", "budget_warning", "attempt_started", "checkpoint_saved")
 
@@ -36,7 +48,7 @@ def erase(tx: Writing, task_id: str, tenant: str | None) -> None:
     row = locked(tx, task_id, tenant)
     if State(row.state) not in FINAL:
         raise Conflict(f"{task_id} is {row.state}; cancel it first")
-    for table in (secrets, tags, payloads, checkpoints, artifacts):
+    for table in (secrets, tags, payloads, checkpoints, artifacts, recordings):
         tx.run(delete(table).where(table.c.task_id == task_id))
     empty = pack({})
     tx.run(update(events).where(events.c.task_id == task_id, events.c.type.not_in(_FIGURES)).values(data=empty))

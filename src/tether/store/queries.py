@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tether.events import Event
-from tether.store import holding, leases, listing, spending
+from tether.store import holding, leases, listing, recording, spending
 from tether.store import rows as r
 from tether.store.database import Database
 from tether.task import Approval, TaskDocument, Usage
@@ -71,6 +71,14 @@ class Queries:
     def account(self, task_id: str) -> r.Account:
         """On what the task's budget went: models, hosts, charges."""
         return self._database.read(lambda tx: spending.account(tx, task_id))
+
+    def recordings(self, task_id: str) -> list[r.Recording]:
+        """The recorded answers of models to the task's agent, oldest first."""
+        return self._database.read(lambda tx: recording.recorded(tx, task_id))
+
+    def recorded_answers(self, task_id: str) -> int:
+        """How many there are."""
+        return self._database.read(lambda tx: recording.recorded_answers(tx, task_id))
 
     def approvals(
         self,

@@ -18,6 +18,7 @@ from tether.store import (
     intents,
     journal,
     leases,
+    recording,
     rescuing,
     reserving,
     settling,
@@ -243,6 +244,14 @@ class Store(Access, Queries):
     def settle(self, items: Sequence[r.Settle]) -> list[r.Settled]:
         """Settle reserved calls in one transaction; repeating one changes nothing. Works after the lease is gone."""
         return self._database.write(lambda tx: settling.settle(tx, items)) if items else []
+
+    def record(self, items: Sequence[r.Recording]) -> list[bool]:
+        """Keep answers of models in one transaction; repeating one changes nothing. False where there is no room."""
+        return self._database.write(lambda tx: recording.record(tx, items)) if items else []
+
+    def forget_recordings(self, task_id: str) -> None:
+        """Drop the recorded answers of a task."""
+        self._database.write(lambda tx: recording.forget(tx, task_id))
 
     def settle_orphans(self, *, lease_tokens: Sequence[str] = (), older_than_s: float | None = None, limit: int = 500) -> int:
         """Settle calls in flight at their hold; returns how many.

@@ -20,6 +20,7 @@ __all__ = [
     "holds",
     "metadata",
     "payloads",
+    "recordings",
     "tags",
     "tasks",
     "workers",
@@ -270,6 +271,20 @@ artifacts = Table(
     _text("content_type", null=True),
     _int("created_at_ms"),
     PrimaryKeyConstraint("task_id", "name"),
+)
+
+#: Answers of models to agents that cannot checkpoint; body: compressed, null for a call that has no answer yet.
+recordings = Table(
+    "recordings",
+    metadata,
+    _text("task_id"),
+    _text("call_id"),
+    _int("attempt"),
+    _text("place"),  # fingerprint of the request
+    _text("content_type", null=True),
+    _blob("body", null=True),
+    _int("created_at_ms"),
+    PrimaryKeyConstraint("task_id", "call_id"),
 )
 
 workers = Table(

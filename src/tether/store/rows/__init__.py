@@ -20,7 +20,7 @@ from tether.store.rows.journaled import (
     Written,
 )
 from tether.store.rows.listed import AttemptState, Page, Tail, TaskFilter
-from tether.store.rows.metered import Account, CallKind, Counters, Refused, Reserve, Reserved, Settle, Settled
+from tether.store.rows.metered import Account, CallKind, Counters, Recording, Refused, Reserve, Reserved, Settle, Settled
 from tether.store.rows.watched import Beat, Expired, Hold, Intent, NewWorker, Rescued, Wake, WorkerRow
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "NewWorker",
     "Page",
     "Park",
+    "Recording",
     "Refused",
     "Rescued",
     "Reserve",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tether.events import NewEvent
 from tether.task import Budget, Usage, usd_from_nano
 
-__all__ = ["Account", "CallKind", "Counters", "Refused", "Reserve", "Reserved", "Settle", "Settled"]
+__all__ = ["Account", "CallKind", "Counters", "Recording", "Refused", "Reserve", "Reserved", "Settle", "Settled"]
 
 CallKind = Literal["llm", "web", "tool", "step", "charge"]
 
@@ -167,3 +167,18 @@ class Account:
     def document(self) -> dict[str, Any]:
         """For the details of an approval."""
         return {"models": dict(self.models), "web": dict(self.web), "charges": dict(self.charges)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A model's answer as its agent got it, to be given again at no cost. place: fingerprint of the request.
+
+    body None: the call was held and has no answer.
+    """
+
+    task_id: str
+    call_id: str
+    attempt: int
+    place: str
+    content_type: str | None = None
+    body: bytes | None = None
