@@ -45,6 +45,7 @@ class Closing:
         self._asked: list[int] = []
         self._stacks_bytes = 0
         self._record: dict[str, Any] | None = None
+        self._dump_ms: float | None = None
         self._spooled: Path | None = None
         self._killing = False
         self._kills = 0
@@ -83,6 +84,8 @@ class Closing:
 
     def _await_stacks(self) -> None:
         """Step 2: wait until the stacks stopped growing, at most 0.8 s (on a starved machine)."""
+        for name in ("stacks", "astacks"):  # now: in a busy loop this timer may come before their turn to be read
+            self._attempt.pipes[name].read()
         size = sum(self._attempt.captured[name].total_bytes for name in ("stacks", "astacks"))
         settled = size > 0 and size == self._stacks_bytes
         self._stacks_bytes = size
@@ -113,6 +116,7 @@ class Closing:
             self._notes.append(f"the dump could not be made durable before the kill: {answer}")
         else:
             self._spooled = answer
+            self._dump_ms = round((now_s() - self._began_s) * 1000, 1)
         self._kill()
 
     def _dump_is_late(self) -> None:
@@ -186,7 +190,9 @@ class Closing:
         if not written:
             log.warning("the end of %s was not taken: %s", self._attempt.key, written.problem or "the lease was gone")
         if self._spooled is not None:
-            self._around.spool.remove(self._spooled)
+            # In a thread: on a busy disk even this waits for tens of milliseconds.
+            spool, spooled = self._around.spool, self._spooled
+            self._around.offload(lambda: spool.remove(spooled), lambda _: None)
         self._gone(self._attempt)
 
     def _why(self) -> list[NewEvent]:
@@ -219,6 +225,7 @@ class Closing:
             message=outcome.message,
             active_s=round(attempt.clocks.active_s(ended_s), 3),
             overshoot_ms=overshoot_ms,
+            dump_ms=self._dump_ms,
             killed=self._kills > 0 and not attempt.agent_gone,
         )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tether import packets
+from tether.worker import processes
 from tether.worker.channel import Channel
 from tether.worker.loop import Loop
 
@@ -71,6 +72,7 @@ class GatewayProcess:
             start_new_session=True,
         )
         theirs.close()
+        processes.go_first(self._process.pid)
         self._channel = Channel(self._loop, ours, self._take, self._died)
         self._send({"op": "configure", **self._configure})
         for admission in self._admitted.values():

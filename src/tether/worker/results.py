@@ -8,6 +8,8 @@ import sys
 import threading
 from typing import Any
 
+from tether.worker import processes
+
 __all__ = ["ResultChecks"]
 
 _LIMIT_S = 5.0
@@ -50,6 +52,7 @@ class ResultChecks:
                 env={},
             )
             self._running.add(process.pid)
+        processes.as_usual(process.pid)
         try:
             said, _ = process.communicate(json.dumps({"result": result, "schema": schema}), timeout=_LIMIT_S)
         except subprocess.TimeoutExpired:

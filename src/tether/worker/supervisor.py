@@ -104,6 +104,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._loop.post(self.drain))
         processes.hide()
+        processes.go_first()
         processes.adopt_orphans()
         self._heart.start()
         self._gateway.start()

@@ -16,6 +16,7 @@ import tether
 from tether import packets
 from tether.agent.boot import BOOTSTRAP
 from tether.errors import WorkerError
+from tether.worker import processes
 
 __all__ = ["Exited", "Failed", "Gone", "Message", "Ready", "StartFailed", "Started", "Zygote", "ZygoteSpec", "spawn_zygote"]
 
@@ -210,6 +211,7 @@ def spawn_zygote(spec: ZygoteSpec) -> Zygote:
         raise WorkerError(f"agents.{spec.name}.python: {argv[0]}: {error.strerror}; name a Python 3.11 or newer") from None
     finally:
         theirs.close()
+    processes.as_usual(process.pid)  # before it is told anything, so before it has attempts
     packets.send(ours, spec.document())
     ours.setblocking(False)
     return Zygote(process, ours, said)
