@@ -228,6 +228,10 @@ class AgentSettings(_Section):
     version: str = Field("", description="agent version; empty: a hash of entry and configuration")
     memory_mb: Megabytes | None = Field(None, description="memory of one process; empty: [worker] memory_mb")
     instructions: str = Field("", description="kind builtin: added to its instructions")
+    replay: Literal["ask", "allow", "off"] = Field(
+        "ask",
+        description="agents without checkpoints, before they start again: ask when tool calls would be repeated, allow, or off: never",
+    )
     park_s: float = Field(
         300,
         ge=0,

@@ -97,6 +97,7 @@ class LiveAttempt:
         self.repaired = False
         self.parked = False
         self.parkings = 0
+        self.replays = False
         self.web_counting = claim.counters.web_counting
         self.unacknowledged = 0
         self.timer: Timer | None = None

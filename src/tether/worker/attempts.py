@@ -30,6 +30,7 @@ from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, of_deadline
 from tether.worker.output import Pipe
 from tether.worker.parking import Parking
+from tether.worker.replaying import Replaying
 from tether.worker.surroundings import Surroundings
 from tether.worker.zygote import Ready
 from tether.worker.zygotes import StartProblem, Zygotes
@@ -48,6 +49,7 @@ class Attempts:
     def __init__(self, around: Surroundings, zygotes: Zygotes, freed: Callable[[], None], parked: Callable[[int], None]) -> None:
         self._around = around
         self.parking = Parking(around, parked)
+        self._replaying = Replaying(around)
         self._zygotes = zygotes
         self._freed = freed
         self._windows = launching.Windows(around.settings)
@@ -95,7 +97,11 @@ class Attempts:
             self.end(attempt, of_deadline(deadline, now), dump=False)
             return
         self._around.loop.after(_PREPARE_S, lambda: self._unprepared(attempt))
-        self._zygotes.when_ready(claim.task.agent, agent, lambda ready: self._start(attempt, workspace, ready))
+
+        def start() -> None:
+            self._zygotes.when_ready(claim.task.agent, agent, lambda ready: self._start(attempt, workspace, ready))
+
+        self._replaying.before(attempt, start)
 
     def _unprepared(self, attempt: LiveAttempt) -> None:
         """Whatever went wrong, a claim that never became a process does not keep its task."""

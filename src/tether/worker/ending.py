@@ -17,6 +17,7 @@ from tether.worker import killing
 from tether.worker.attempt import LiveAttempt, Phase
 from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, Verdict, decide, decide_parked
+from tether.worker.replaying import forget_after
 from tether.worker.surroundings import Surroundings
 
 __all__ = ["Closing"]
@@ -193,6 +194,9 @@ class Closing:
             # In a thread: on a busy disk even this waits for tens of milliseconds.
             spool, spooled = self._around.spool, self._spooled
             self._around.offload(lambda: spool.remove(spooled), lambda _: None)
+        if forget_after(self._attempt, self._outcome.reason):
+            task_id = self._attempt.claim.task_id
+            self._around.journal.ask(lambda store: store.forget_recordings(task_id))
         self._gone(self._attempt)
 
     def _why(self) -> list[NewEvent]:

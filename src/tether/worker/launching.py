@@ -287,7 +287,12 @@ def gateway_packet(settings: Settings, attempt: LiveAttempt) -> dict[str, Any]:
         "model_default": alias,
         "prohibited": list(claim.task.prohibited),
         "infer": attempt.agent.kind != "builtin",
-        "policy": {"on_budget_exceeded": claim.task.on_budget_exceeded, "can_checkpoint": not attempt.may_park},
+        "policy": {
+            "on_budget_exceeded": claim.task.on_budget_exceeded,
+            "can_checkpoint": not attempt.may_park,
+            "records": not attempt.can_checkpoint and attempt.agent.replay != "off",
+            "replays": attempt.replays,
+        },
     }
 
 

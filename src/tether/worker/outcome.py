@@ -31,6 +31,7 @@ class Outcome:
     reason: the closed code. message: plain words for the user. result: set when `has_result`. exit: exit code, minus the
     signal, or None. deadline: the one that passed, `late_s` after it was due. question: makes the task pause.
     pause: the task is to wait for a human. hand_back: the attempt did nothing wrong and is tried again at once.
+    for_good: no other attempt may follow.
     """
 
     reason: Reason
@@ -43,6 +44,7 @@ class Outcome:
     question: Question | None = None
     pause: bool = False
     hand_back: bool = False
+    for_good: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,8 @@ def decide_parked(outcome: Outcome) -> Verdict:
         return Verdict(change=Change.CANCEL, attempt_state="cancelled")
     if outcome.reason is Reason.REJECTED:
         return Verdict(change=Change.REJECT, attempt_state="failed")
+    if outcome.for_good:
+        return Verdict(change=Change.FAIL, consumes_attempt=True, unpark=True)
     return Verdict(change=None, attempt_state="paused")
 
 
@@ -79,6 +83,8 @@ def decide(outcome: Outcome, *, failures: int, max_attempts: int, backoff_s: flo
         return Verdict(change=Change.CANCEL, attempt_state="cancelled")
     if outcome.pause or outcome.question is not None:
         return Verdict(change=Change.PAUSE, attempt_state="paused")
+    if outcome.for_good:
+        return Verdict(change=Change.FAIL, consumes_attempt=True)
     if outcome.hand_back:
         return Verdict(change=Change.REQUEUE, attempt_state="cancelled")
     if reason is Reason.WORKER_LOST:

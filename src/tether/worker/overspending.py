@@ -10,8 +10,9 @@ from tether.store.rows import Account
 from tether.task import ApprovalKind
 from tether.worker.attempt import LiveAttempt
 from tether.worker.outcome import Outcome, Question
+from tether.worker.replaying import Repeated
 
-__all__ = ["overspent", "projection"]
+__all__ = ["budget_question", "overspent", "projection"]
 
 _MORE = {"max_usd": 5.0, "max_tokens": 1_000_000.0}
 _UNITS = {
@@ -24,13 +25,26 @@ _UNITS = {
 }
 
 
-def overspent(attempt: LiveAttempt, limit: str, used: float, allowed: float, account: Account | None = None) -> Outcome:
-    """How the attempt ends for its budget; with the question where the task says to pause. account: on what it was spent."""
+def overspent(attempt: LiveAttempt, limit: str, used: float, allowed: float) -> Outcome:
+    """How the attempt ends for its budget: with a question, where the task says to pause and the agent may be started again."""
     message = f"The budget is used up: {limit} {used:g} of {allowed:g}."
-    if attempt.claim.task.on_budget_exceeded != "checkpoint_and_pause":
-        return Outcome(reason=Reason.BUDGET, message=message)
+    lost = not attempt.can_checkpoint and attempt.agent.replay == "off"
+    if attempt.claim.task.on_budget_exceeded != "checkpoint_and_pause" or lost:
+        return Outcome(reason=Reason.BUDGET, message=message, for_good=True)
+    return Outcome(reason=Reason.BUDGET, message=message, question=budget_question(attempt, limit, used, allowed))
+
+
+def budget_question(
+    attempt: LiveAttempt,
+    limit: str,
+    used: float,
+    allowed: float,
+    account: Account | None = None,
+    again: Repeated | None = None,
+) -> Question:
+    """The question to a human. account: on what it was spent; again: what would be repeated if it had to start again."""
     usage = attempt.usage()
-    details = {
+    details: dict[str, Any] = {
         "limit": limit,
         "used": used,
         "allowed": allowed,
@@ -43,8 +57,10 @@ def overspent(attempt: LiveAttempt, limit: str, used: float, allowed: float, acc
         "partial": attempt.partial,
         "more": projection(limit, usage),
     }
-    text = f"{message} Approve more, or reject to end with what there is."
-    return Outcome(reason=Reason.BUDGET, message=message, question=Question(kind=ApprovalKind.BUDGET, text=text, details=details))
+    if again is not None:
+        details["replay"] = again.details(attempt.claim.attempt)
+    text = f"The budget is used up: {limit} {used:g} of {allowed:g}. Approve more, or reject to end with what there is."
+    return Question(kind=ApprovalKind.BUDGET, text=text, details=details)
 
 
 def projection(limit: str, usage: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from tether.store.rows import Account, Intent, NewApproval, Park, Written
 from tether.worker.attempt import LiveAttempt
 from tether.worker.loop import Timer, now_s
 from tether.worker.outcome import Outcome
-from tether.worker.overspending import overspent
+from tether.worker.overspending import budget_question, overspent
+from tether.worker.replaying import Repeated, repeated
 from tether.worker.surroundings import Surroundings
 
 __all__ = ["Parked", "Parking"]
@@ -66,7 +67,9 @@ class Parking:
         parked.timer = self._around.loop.after(park_s, partial(self._over, attempt))
         self._slots(1)
         task_id = attempt.claim.task_id
-        self._around.journal.ask(lambda store: store.account(task_id), partial(self._ask, attempt, parked))
+        self._around.journal.ask(
+            lambda store: (store.account(task_id), repeated(store, task_id)), partial(self._ask, attempt, parked)
+        )
         return True
 
     def dropped(self, attempt: LiveAttempt, call_id: str) -> None:
@@ -100,17 +103,16 @@ class Parking:
         if self._forget(attempt):
             self._slots(-1)
 
-    def _ask(self, attempt: LiveAttempt, parked: Parked, account: Account | TetherError) -> None:
+    def _ask(self, attempt: LiveAttempt, parked: Parked, found: tuple[Account, Repeated] | TetherError) -> None:
         if not attempt.is_live or self.of(attempt) is not parked:
             return
-        known = None if isinstance(account, TetherError) else account
-        outcome = overspent(attempt, parked.limit, parked.used, parked.allowed, known)
-        assert outcome.question is not None
-        question = outcome.question
-        approval = NewApproval(kind=question.kind, question=question.text, details={**question.details, "park_s": parked.park_s})
+        account, again = (None, None) if isinstance(found, TetherError) else found
+        question = budget_question(attempt, parked.limit, parked.used, parked.allowed, account, again)
+        details = {**question.details, "park_s": parked.park_s}
+        approval = NewApproval(kind=question.kind, question=question.text, details=details)
         parked.asked, attempt.parked = approval.id, True
         events = [self._event(attempt, parked, call_id) for call_id in parked.calls]
-        park = Park(reason=Reason.BUDGET, message=outcome.message)
+        park = Park(reason=Reason.BUDGET, message=f"The budget is used up: {parked.limit} {parked.used:g} of {parked.allowed:g}.")
         entry = attempt.entry(*events, approval=approval, park=park)
         self._around.journal.write(entry, partial(self._written, attempt))
 
