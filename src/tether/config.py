@@ -230,7 +230,7 @@ class AgentSettings(_Section):
     instructions: str = Field("", description="kind builtin: added to its instructions")
     replay: Literal["ask", "allow", "off"] = Field(
         "ask",
-        description="agents without checkpoints, before they start again: ask when tool calls would be repeated, allow, or off: never",
+        description="agents without checkpoints, started again: ask when tool calls would be repeated, allow, or off: never",
     )
     park_s: float = Field(
         300,

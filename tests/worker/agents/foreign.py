@@ -6,7 +6,8 @@ import sys
 from openai import OpenAI
 
 client = OpenAI()
-messages = [{"role": "user", "content": sys.argv[1]}]
+goal = sys.argv[1] if "--wander" not in sys.argv else f"{sys.argv[1]} {os.getpid()} {os.times().elapsed}"
+messages = [{"role": "user", "content": goal}]
 steps = int(sys.argv[2])
 streamed = "--stream" in sys.argv
 for number in range(steps):
