@@ -94,9 +94,7 @@ def _items(route: str, body: Document) -> list[Document]:
     found = body.get("input") if route == "responses" else body.get("messages") if route in ("chat", "messages") else None
     if isinstance(found, str):
         return [{"role": "user", "content": found}]
-    return (
-        [cast("Document", item) for item in cast("list[Any]", found) if isinstance(item, dict)] if isinstance(found, list) else []
-    )
+    return _maps(found)
 
 
 def _talk(body: Document, items: Sequence[Document]) -> str:
@@ -140,7 +138,7 @@ def _results(item: Document) -> Iterator[Result]:
     elif kind.endswith("_call_output"):
         yield str(item.get("call_id") or ""), _text(item.get("output")), None
     elif item.get("role") == "user":
-        for block in reversed(_blocks(item)):
+        for block in reversed(_maps(item.get("content"))):
             if block.get("type") == "tool_result":
                 failed = block.get("is_error")
                 yield (
@@ -156,21 +154,19 @@ def _calls(item: Document) -> Iterator[tuple[str, Asked]]:
         yield str(item.get("call_id") or ""), (str(item.get("name")), _arguments(item.get("arguments", item.get("input"))))
     if item.get("role") != "assistant":
         return
-    for call in cast("list[Any]", item.get("tool_calls") or ()):
-        if isinstance(call, dict):
-            given = cast("dict[str, Any]", call.get("function") or call.get("custom") or {})
+    for call in _maps(item.get("tool_calls")):
+        for given in _maps([call.get("function") or call.get("custom")]):
             yield str(call.get("id") or ""), (str(given.get("name")), _arguments(given.get("arguments", given.get("input"))))
-    old = item.get("function_call")
-    if isinstance(old, dict):
+    for old in _maps([item.get("function_call")]):
         yield str(old.get("name")), (str(old.get("name")), _arguments(old.get("arguments")))
-    for block in _blocks(item):
+    for block in _maps(item.get("content")):
         if block.get("type") == "tool_use":
             yield str(block.get("id") or ""), (str(block.get("name")), block.get("input"))
 
 
-def _blocks(item: Document) -> list[Document]:
-    content = item.get("content")
-    return [cast("Document", b) for b in cast("list[Any]", content) if isinstance(b, dict)] if isinstance(content, list) else []
+def _maps(value: Any) -> list[Document]:
+    """The objects in a list; nothing, when it is none."""
+    return [cast("Document", m) for m in cast("list[Any]", value) if isinstance(m, dict)] if isinstance(value, list) else []
 
 
 def _arguments(given: Any) -> Any:
@@ -184,8 +180,8 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        parts = [p.get("text") or "" for p in cast("list[Any]", content) if isinstance(p, dict)]
-        return "\n".join(part for part in parts if isinstance(part, str) and part)
+        parts = [part.get("text") for part in _maps(content)]
+        return "\n".join(part for part in parts if isinstance(part, str))
     return "" if content is None else json.dumps(content, sort_keys=True, default=str)
 
 
