@@ -10,10 +10,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from tether.errors import ValidationError
 from tether.web.problems import Refused
 
 __all__ = ["MOST_DEPTH", "StrictRoute", "read", "strict_json"]
@@ -113,15 +115,25 @@ class _StrictRequest(Request):
         return self._json
 
 
+def _query_names(dependant: Dependant) -> set[str]:
+    """Of a route and all it depends on."""
+    names = {field.alias for field in dependant.query_params}
+    return names.union(*map(_query_names, dependant.dependencies))
+
+
 class StrictRoute(APIRoute):
-    """A route that takes JSON and nothing else."""
+    """A route that takes JSON and nothing else, and no parameter it does not know: a typing error must not mean "all"."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's own, on a stricter request."""
         inner = super().get_route_handler()
         takes_body = self.body_field is not None
+        known = _query_names(self.dependant)
 
         async def strict(request: Request) -> Response:
+            for name in request.query_params:
+                if name not in known:
+                    raise ValidationError(name, "is not a parameter of this", f"known are {', '.join(sorted(known)) or 'none'}")
             if takes_body:
                 kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind != "application/json" and request.headers.get("content-length", "0") != "0":

@@ -19,6 +19,7 @@ from tether.store.ids import new_id
 from tether.uploads import folder
 from tether.web.access import Caller, may
 from tether.web.answers import Cursor, Limit, document, documents, problems
+from tether.web.bodies import StrictRoute
 from tether.web.problems import Refused
 from tether.web.schemas.access import UploadOut
 from tether.web.schemas.documents import ListOf
@@ -26,7 +27,7 @@ from tether.web.service import service_of
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/files", tags=["files"])
+router = APIRouter(prefix="/v1/files", tags=["files"], route_class=StrictRoute)
 _CHUNK_PER_BODY_S = 8 * 1024 * 1024
 _BODY: dict[str, Any] = {
     "requestBody": {

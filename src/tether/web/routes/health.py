@@ -12,6 +12,7 @@ from starlette.responses import Response
 from tether.errors import TetherError
 from tether.web.access import Caller, may
 from tether.web.answers import document, problems
+from tether.web.bodies import StrictRoute
 from tether.web.figures import text
 from tether.web.problems import problem
 from tether.web.schemas.decisions import Document
@@ -19,7 +20,7 @@ from tether.web.service import service_of
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=StrictRoute)
 _FIGURES_S = 10.0
 _TEXT = {200: {"description": "Prometheus text", "content": {"text/plain": {"schema": {"type": "string"}}}}}
 _NOT_READY = {status: said for status, said in problems().items() if status == 503}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -21,6 +20,7 @@ from tether.web.routes.tasks import filtered
 from tether.web.schemas.access import AuditOut
 from tether.web.schemas.decisions import Document, HoldIn
 from tether.web.schemas.documents import ListOf, UsageRow, WorkerOut
+from tether.web.schemas.tasks import When
 from tether.web.service import Service, service_of
 
 __all__ = ["router"]
@@ -111,8 +111,8 @@ async def _window(
     caller: Reader,
     group_by: Annotated[str, Query(pattern=r"^$|^(tenant|user|task_type|model)(,(tenant|user|task_type|model)){0,3}$")] = "",
     bucket: Annotated[Literal["day"] | None, Query()] = None,
-    created_from: Annotated[datetime | None, Query(description="included; 30 days ago by default")] = None,
-    created_to: Annotated[datetime | None, Query(description="not included; now by default")] = None,
+    created_from: Annotated[When | None, Query(description="included; 30 days ago by default")] = None,
+    created_to: Annotated[When | None, Query(description="not included; now by default")] = None,
 ) -> UsageFilter:
     """Of tasks submitted in a window."""
     now_ms = time.time_ns() // 1_000_000 + _DAY_MS

@@ -49,9 +49,7 @@ async def events(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     type: Annotated[list[str], Query(max_length=60, description="only these types")] = [],  # noqa: B006 - FastAPI copies it
     accept: Annotated[str, Header(max_length=1000)] = "application/json",
-    last_event_id: Annotated[
-        str | None, Header(pattern=r"^[0-9]{1,15}$", description="seq of the last event; resumes a stream")
-    ] = None,
+    last_event_id: Annotated[str, Header(pattern=r"^[0-9]{0,15}$", description="seq of the last event; resumes a stream")] = "",
 ) -> Response:
     """The journal in order of seq. As server-sent events it goes on until the task is final, and resumes by Last-Event-ID."""
     service, store = service_of(request), service_of(request).store

@@ -18,7 +18,7 @@ from tether.web.access import Caller, may
 from tether.web.answers import Cursor, Limit, document, documents, problems
 from tether.web.bodies import StrictRoute
 from tether.web.schemas.documents import ListOf, TaskOut
-from tether.web.schemas.tasks import Checked, Name, TaskChange, TaskIn
+from tether.web.schemas.tasks import Checked, Name, TaskChange, TaskIn, When
 from tether.web.service import Service, service_of
 from tether.web.waiting import LONGEST_S, preferred_wait, wait_for
 
@@ -27,10 +27,10 @@ __all__ = ["filtered", "router"]
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=StrictRoute)
 Key = Annotated[str | None, Header(pattern=r"^[\x21-\x7e]{1,255}$", description="makes a repeated request harmless")]
 Prefer = Annotated[str, Header(max_length=200, description="wait=N: wait up to N seconds (at most 60) for the task to settle")]
-IfMatch = Annotated[str | None, Header(pattern=r'^(?:"[0-9]{1,18}"|\*)$', description="the ETag of the task as it was read")]
+IfMatch = Annotated[str, Header(pattern=r'^(?:"[0-9]{1,18}"|\*)?$', description="the ETag of the task as it was read")]
 _UPLOAD = "upload:"
 _SUBMITTED: dict[int | str, dict[str, Any]] = {
-    200: {"model": TaskOut, "description": "It settled while waiting (Prefer), or with dry_run what would be stored"},
+    200: {"model": TaskOut | Checked, "description": "It settled while waiting (Prefer), or with dry_run what would be stored"},
     202: {"model": TaskOut, "description": "Accepted and durable; follow Location"},
 }
 
@@ -115,8 +115,8 @@ async def filtered(
     tag: Annotated[str | None, Query(max_length=200)] = None,
     user: Annotated[str | None, Query(max_length=2000)] = None,
     tenant: Annotated[Name | None, Query(description="only with tenants:any")] = None,
-    created_from: Annotated[datetime | None, Query(description="with a time zone; included")] = None,
-    created_to: Annotated[datetime | None, Query(description="with a time zone; not included")] = None,
+    created_from: Annotated[When | None, Query(description="with a time zone; included")] = None,
+    created_to: Annotated[When | None, Query(description="with a time zone; not included")] = None,
 ) -> TaskFilter:
     """The filters of a list of tasks; never wider than the caller may see."""
     if caller.sees is not None and tenant not in (None, caller.tenant):
@@ -175,22 +175,25 @@ async def change(
     task_id: str,
     body: TaskChange,
     caller: Annotated[Caller, Depends(may("approve"))],
-    if_match: IfMatch = None,
+    if_match: IfMatch = "",
 ) -> Response:
     """Change limits, priority or note of a task that is not final; a running one feels it within a second."""
     service = service_of(request)
     given = body.model_dump(exclude_none=True, exclude={"by"})
-    if not given:
-        raise ValidationError("body", "changes nothing", "give budget, timeouts, priority or a note")
-    revision = int(if_match.strip('"')) if if_match and if_match != "*" else None
-    async with service.audited(caller, "update", task_id, body.by, **given):
+    revision = int(if_match.strip('"')) if if_match not in ("", "*") else None
+    if given:
+        await _change(service, caller, task_id, given, body.by, revision)
+    found, now = await service.call(service.store.versioned, task_id, tenant=caller.sees)
+    return document(found.document(), headers={"ETag": f'"{now}"'})
+
+
+async def _change(service: Service, caller: Caller, task_id: str, given: dict[str, Any], by: str, revision: int | None) -> None:
+    async with service.audited(caller, "update", task_id, by, **given):
         task = await service.call(service.store.get, task_id, tenant=caller.sees)
         service.settings.budget_for(task.task_type, Budget.of(given.get("budget"), task.budget))
         service.settings.timeouts_for(task.task_type, Timeouts.of(given.get("timeouts"), task.timeouts))
-        by = caller.actor(body.by)
-        await service.call(service.store.update, task_id, **given, by=by, tenant=caller.sees, if_revision=revision)
-    found, now = await service.call(service.store.versioned, task_id, tenant=caller.sees)
-    return document(found.document(), headers={"ETag": f'"{now}"'})
+        who = caller.actor(by)
+        await service.call(service.store.update, task_id, **given, by=who, tenant=caller.sees, if_revision=revision)
 
 
 @router.delete("/{task_id}", status_code=204, responses=problems(409), summary="Erase a task's content")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tether.web.schemas.tasks import In, Name
+from tether.web.schemas.tasks import WHOLE, In, Name
 
 __all__ = [
     "AuditOut",
@@ -48,14 +48,14 @@ class KeyIn(In):
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=5)]
     tenant: Annotated[Name | None, Field(description="only with the scope tenants:any; else the key's own")] = None
-    expires_s: Annotated[int, Field(ge=60, le=10 * 365 * 86400, strict=True)] | None = None
-    rate_per_s: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
+    expires_s: Annotated[int, Field(ge=60, le=10 * 365 * 86400), WHOLE] | None = None
+    rate_per_s: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
 
 
 class RotateIn(In):
     """overlap_s: seconds the old key still works."""
 
-    overlap_s: Annotated[int, Field(ge=0, le=30 * 86400, strict=True)] = 86_400
+    overlap_s: Annotated[int, Field(ge=0, le=30 * 86400), WHOLE] = 86_400
 
 
 class KeyOut(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from tether.web.schemas.documents import Document
-from tether.web.schemas.tasks import BudgetIn, In, Name
+from tether.web.schemas.tasks import WHOLE, BudgetIn, In, Name
 
 __all__ = ["ActionIn", "DecisionIn", "Document", "HoldIn", "LinkIn", "LinkUse"]
 
@@ -67,7 +67,7 @@ class LinkIn(In):
         list[Literal["answer", "approve", "reject", "retry", "cancel", "escalate"]], Field(min_length=1, max_length=6)
     ]
     most: BudgetIn = BudgetIn()
-    expires_s: Annotated[int, Field(ge=60, le=30 * 86400, strict=True, description="seconds it is good for")] = 604_800
+    expires_s: Annotated[int, Field(ge=60, le=30 * 86400, description="seconds it is good for"), WHOLE] = 604_800
     by: By = ""
 
 

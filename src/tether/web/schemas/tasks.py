@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["SUBMISSION", "BudgetIn", "Checked", "TaskChange", "TaskIn", "TimeoutsIn"]
+__all__ = ["SUBMISSION", "BudgetIn", "Checked", "TaskChange", "TaskIn", "TimeoutsIn", "When", "WHOLE"]
 
-Count = Annotated[int, Field(ge=0, le=10**9, strict=True)]
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d\d:\d\d)?\Z")
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 5.0 is whole, true and "5" are no numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        raise ValueError("Input should be a whole number")
+    return int(value)
+
+
+def _time(value: Any) -> Any:
+    """RFC 3339 text, and not a number of seconds."""
+    if not isinstance(value, str) or not _TIME.match(value):
+        raise ValueError("Input should be a time as RFC 3339 writes it, for example 2026-01-31T12:00:00Z")
+    return value
+
+
+WHOLE = BeforeValidator(_whole)
+When = Annotated[datetime, BeforeValidator(_time)]
+Count = Annotated[int, Field(ge=0, le=10**9), WHOLE]
 Dollars = (
     Annotated[float, Field(ge=0, le=10**6, allow_inf_nan=False, strict=True)]
     | Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,9})?$")]
@@ -78,9 +98,9 @@ class TaskIn(In):
     result_schema: Annotated[dict[str, Any] | None, Field(description="a JSON Schema the result must match")] = None
     tags: Annotated[list[Short] | None, Field(max_length=100)] = None
     metadata: dict[Annotated[str, Field(max_length=128)], Annotated[str, Field(max_length=2000)]] | None = None
-    priority: Annotated[int, Field(ge=-1000, le=1000, strict=True)] | None = None
-    start_at: datetime | None = None
-    max_attempts: Annotated[int, Field(ge=1, le=100, strict=True)] | None = None
+    priority: Annotated[int, Field(ge=-1000, le=1000), WHOLE] | None = None
+    start_at: When | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=100), WHOLE] | None = None
     idempotency_key: Annotated[Word | None, Field(description="as the header Idempotency-Key")] = None
     webhook_url: Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s/?#@]+(?:[/?#]\S*)?$")] | None = None
     prohibited: Annotated[list[Short] | None, Field(max_length=200, description="tools and hosts it must not use")] = None
@@ -98,7 +118,7 @@ class TaskChange(In):
 
     budget: BudgetIn | None = None
     timeouts: TimeoutsIn | None = None
-    priority: Annotated[int, Field(ge=-1000, le=1000, strict=True)] | None = None
+    priority: Annotated[int, Field(ge=-1000, le=1000), WHOLE] | None = None
     note: Annotated[str | None, Field(max_length=2000)] = None
     by: Annotated[str, Field(max_length=200, description="who asks, for the journal")] = ""
 
