@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 
+from facts import cpu_ms, load, tree_of
 from rows import Row, median
 from servers import Postgres
 from tether.store import Store, open_store
@@ -44,14 +46,17 @@ def _submit(store: Store, number: int, at_once: int) -> float:
     return number / (time.perf_counter() - begun)
 
 
-def _claim_ms(store: Store, name: str) -> float:
+def _claim(store: Store, name: str, server: Postgres) -> tuple[float, float]:
+    """Of one claim: median milliseconds, and milliseconds of CPU of the server's backends, which other load hardly changes."""
     took: list[float] = []
+    backends = [pid for pid in tree_of(server.pid) if "tether_" in Path(f"/proc/{pid}/cmdline").read_text()]
+    before = cpu_ms(backends)
     for _ in range(_CLAIMS):
         begun = time.perf_counter()
         got = store.claim(name, ["autogpt"], _EACH)
         took.append((time.perf_counter() - begun) * 1000)
         assert len(got) == _EACH
-    return median(took)
+    return median(took), (cpu_ms(backends) - before) / _CLAIMS
 
 
 def _fill(url: str, first: int, last: int) -> None:
@@ -85,7 +90,9 @@ def rows() -> Iterator[Row]:
                 _fill(url, waiting, size)
                 waiting = size
             _submit(store, _CLAIMS * _EACH, _CLAIMS * _EACH)
-            yield Row(name=f"claim of {_EACH}, {size:,} waiting", value=_claim_ms(store, "bench"), unit="ms")
+            took, cpu = _claim(store, "bench", server)
+            yield Row(name=f"claim of {_EACH}, {size:,} waiting", value=took, unit="ms", note=load())
+            yield Row(name=f"claim of {_EACH}, {size:,} waiting, server", value=cpu, unit="ms CPU")
         print(plan(url))
         store.close()
     finally:

@@ -96,6 +96,12 @@ class Postgres:
         """URL of the maintenance database."""
         return self.url_of("postgres")
 
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id while it is started."""
+        assert self._process is not None
+        return self._process.pid
+
     def url_of(self, database: str) -> str:
         """URL of one database."""
         return f"postgresql://tether:{self._password}@127.0.0.1:{self.port}/{database}"

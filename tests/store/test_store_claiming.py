@@ -139,12 +139,12 @@ def test_waking_up_workers_goes_through_an_outbox(store: Store) -> None:
     task_id = submitted(store)
     assert [(wake.task_id, wake.agent) for wake in store.take_wakes()] == [(task_id, "autogpt")]
     assert store.take_wakes() == [], "given to one caller only"
-    store.announced([task_id], done=False)
+    store.wake_again([task_id])
     assert store.take_wakes(older_than_s=60) == []
     assert len(store.take_wakes()) == 1, "what could not be announced waits again"
     [claim] = store.claim(worker(store), ["autogpt"], 1)
     ended(store, claim, Change.REQUEUE, Reason.OPERATOR)
     assert [wake.task_id for wake in store.take_wakes()] == [task_id]
-    store.announced([task_id], done=False)
+    store.wake_again([task_id])
     store.claim(worker(store), ["autogpt"], 1)
     assert store.take_wakes() == []

@@ -29,8 +29,8 @@ class Outbox(Protocol):
         """Queued tasks that wait to be announced since older_than_s; each is given to one caller."""
         ...
 
-    def announced(self, task_ids: Sequence[str], *, done: bool = ...) -> None:
-        """These were announced; or, with done False, are to be announced by somebody else after all."""
+    def wake_again(self, task_ids: Sequence[str]) -> None:
+        """These could not be announced after all, and wait for the next caller."""
         ...
 
 
@@ -72,10 +72,9 @@ class Announcer:
             self._idle.set()
             self._thread.pause(SWEEP_S)
         offered = [self._offered.popleft() for _ in range(min(len(self._offered), _AT_ONCE))]
-        # The store is told afterwards: whoever dies in between leaves a task announced twice, which harms nobody.
+        # The store is not told: a claim takes the task from the outbox, and must not meet its row locked by us. What is still
+        # queued at the next sweep is announced a second time, which harms nobody.
         self._queue.announce(offered)
-        if offered:
-            self._outbox.announced([wake.task_id for wake in offered])
         if time.monotonic() - self._swept_s >= SWEEP_S:
             self._sweep()
 
@@ -84,6 +83,6 @@ class Announcer:
             try:
                 self._queue.announce(wakes)
             except Exception:
-                self._outbox.announced([wake.task_id for wake in wakes], done=False)
+                self._outbox.wake_again([wake.task_id for wake in wakes])
                 raise
         self._swept_s = time.monotonic()

@@ -19,7 +19,7 @@ from tether.store.tables import budgets, tasks, workers
 from tether.store.taskrow import TaskRow, select_tasks
 from tether.store.writing import Writing
 
-__all__ = ["announced", "beat", "intents", "leases", "register", "retire", "take_wakes", "workers_known", "worth_announcing"]
+__all__ = ["beat", "intents", "leases", "register", "retire", "take_wakes", "wake_again", "workers_known", "worth_announcing"]
 
 _WORKING = ("live", "draining")
 _insert_worker = Prepared(insert(workers))
@@ -158,7 +158,7 @@ def _unannounced(tx: Reading, older_than_s: float) -> Select[Any, Any, Any, Any]
     return select(*columns).where(literal_column("tasks.wake = 1"), *ready)
 
 
-def announced(tx: Writing, task_ids: list[str], done: bool) -> None:
-    """Taken from the outbox, or put back."""
+def wake_again(tx: Writing, task_ids: list[str]) -> None:
+    """Put back into the outbox."""
     for task_id in sorted(task_ids):
-        tx.put(_announced, {"b_id": task_id, "b_wake": int(not done)})
+        tx.put(_announced, {"b_id": task_id, "b_wake": 1})

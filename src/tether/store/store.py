@@ -230,10 +230,10 @@ class Store(Access, Queries):
             return []
         return self._database.write(lambda tx: leases.take_wakes(tx, limit, older_than_s))
 
-    def announced(self, task_ids: Sequence[str], *, done: bool = True) -> None:
-        """These tasks were announced to the broker; done False: they were not, and wait in the outbox again."""
+    def wake_again(self, task_ids: Sequence[str]) -> None:
+        """These tasks could not be announced after all; they wait in the outbox again."""
         if task_ids:
-            self._database.write(lambda tx: leases.announced(tx, list(task_ids), done))
+            self._database.write(lambda tx: leases.wake_again(tx, list(task_ids)))
 
     # --- the gateway --------------------------------------------------------------------------------------------------
 
