@@ -98,6 +98,7 @@ class LiveAttempt:
         self.parked = False
         self.parkings = 0
         self.replays = False
+        self.warned: set[str] = set()
         self.web_counting = claim.counters.web_counting
         self.unacknowledged = 0
         self.timer: Timer | None = None

@@ -15,6 +15,7 @@ from tether.store.rows import NewCheckpoint, Refused, Reserve, Written
 from tether.task import ApprovalKind, usd_from_nano
 from tether.worker.attempt import LiveAttempt, Refusal
 from tether.worker.loop import now_s
+from tether.worker.nearing import nearing
 from tether.worker.nudging import Nudging
 from tether.worker.outcome import Outcome, Question
 from tether.worker.overspending import overspent
@@ -141,6 +142,7 @@ class Conversation:
             return
         attempt.tells_steps = True
         events = open_step(attempt, now_s())
+        nearing(attempt)
         self._around.rearm(attempt)
         nudge, attempt.nudge = attempt.nudge, None
         progress = {"step": attempt.step, "thought": attempt.thought}

@@ -100,3 +100,17 @@ def uses_slow_tool(task: Any, link: Any) -> dict[str, Any]:
     except ToolFailed as failed:
         return {"outcome": failed.outcome}
     return {"outcome": "ok"}
+
+
+def wraps(task: Any, link: Any) -> dict[str, Any]:
+    """Steps until the budget is used up, and returns what it has."""
+    from tether.errors import BudgetExceeded
+
+    done = 0
+    try:
+        while done < task.input["steps"]:
+            link.step()
+            done += 1
+    except BudgetExceeded as over:
+        return {"steps": done, "limit": over.limit}
+    return {"steps": done, "limit": None}
