@@ -50,6 +50,7 @@ def become_init(plan: Plan, copies: Copies | None, told: int, close: Sequence[in
 
 def _go_behind_walls(plan: Plan, copies: Copies | None, told: int, zygote: int) -> list[str]:
     if plan.namespaces:
+        os.setsid()
         room, home = plan.memory_bytes, plan.workspace
         notes = sandbox.enter(plan.visible, copies, plan.ids, told, memory_bytes=room, home=home)
     else:

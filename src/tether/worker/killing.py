@@ -13,6 +13,7 @@ __all__ = ["ask_stacks", "cont_tree", "kill_tree", "process_facts", "python_with
 
 _STOP_S = 0.003
 _KILL_S = 0.05
+_MOST_HURRIED = 64
 # Init is 0, the agent and the runners of tools are 1, the tools are 2: only those take our signals on purpose.
 _OURS_DEPTH = 2
 
@@ -58,10 +59,15 @@ def kill_tree(pidfd: int, init_pid: int) -> None:
     In a PID namespace the kernel takes everything with init, before init counts as gone. Without one the tree is killed
     from the leaves up for at most 50 ms, init last; call again until init is gone.
     """
+    dying = [process.pid for process in processes.tree(init_pid)]
     if not _holds_namespace(init_pid):
         tree.kill_below(init_pid, _KILL_S)
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    for pid in dying[:_MOST_HURRIED]:
+        # Killed, it runs nothing but its own end any more, and for that it needs a turn on a processor others burn.
+        tree.signal_all([pid], signal.SIGKILL)
+        processes.go_first(pid)
 
 
 def process_facts(init_pid: int) -> list[dict[str, Any]]:

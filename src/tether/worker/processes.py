@@ -55,7 +55,7 @@ def tree(pid: int) -> list[Process]:
 
 
 def go_first(pid: int = 0) -> None:
-    """On a busy machine serve this process (0: ours, before it has threads) before the attempts, as far as our user may say so.
+    """On a busy machine serve this process (0: ours, before it has threads) before the agents, as far as our user may say so.
 
     A process whose nice value somebody chose keeps it. Where the kernel shares time between sessions first (autogroup), that
     of a session of its own is raised too.
