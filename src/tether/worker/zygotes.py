@@ -223,7 +223,9 @@ class Zygotes:
             self._loop.after(_REAP_S, lambda: self._reap(kept))
         elif kept.zygote in self._alive:
             self._alive.discard(kept.zygote)
-            self._end_orphans()
+            # Again a little later: what was being forked at that moment comes to us only now.
+            for delay_s in (0.0, 0.2, 1.0):
+                self._loop.after(delay_s, self._end_orphans)
 
     def _too_slow(self, name: str, kept: _Kept) -> None:
         if kept.ready is None and self._kept.get(name) is kept:
