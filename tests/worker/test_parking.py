@@ -94,7 +94,7 @@ def test_a_rejection_ends_it_with_what_it_printed(place: Site, models: ScriptedM
     handle.reject(comment="too dear", by="anna")
     task = place.settled(handle)
     assert (task.state, task.reason, task.message[:8]) == ("failed", "rejected", "too dear")
-    assert (len(task.attempts), calls_of(models, "PARK-3")) == (1, 1)
+    assert (len(task.attempts), calls_of(models, "PARK-3"), task.partial) == (1, 1, "said answer 0")
     until(lambda: not place.survivors(), 10, "the end of all attempts")
 
 

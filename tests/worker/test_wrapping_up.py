@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, models: ScriptedModels) -> I
         yield made
 
 
-def calls_of(models: ScriptedModels, goal: str) -> list[dict]:
+def calls_of(models: ScriptedModels, goal: str) -> list[dict[str, Any]]:
     """The bodies of the calls with this goal."""
     return [dict(entry.body) for entry in models.ledger if goal in str(entry.body["messages"])]
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tether.events import NewEvent, redact
-from tether.store.rows import UNSET, Ending, NewApproval, NewArtifact, Written
+from tether.store.rows import UNSET, Ending, NewApproval, NewArtifact, Unset, Written
 from tether.worker import killing
 from tether.worker.attempt import LiveAttempt, Phase
+from tether.worker.leftovers import partial_of
 from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, Verdict, decide, decide_parked
 from tether.worker.replaying import forget_after
@@ -47,6 +48,7 @@ class Closing:
         self._stacks_bytes = 0
         self._record: dict[str, Any] | None = None
         self._dump_ms: float | None = None
+        self._partial: Any | Unset = UNSET
         self._spooled: Path | None = None
         self._killing = False
         self._kills = 0
@@ -79,7 +81,12 @@ class Closing:
         for pipe in self._attempt.pipes.values():
             pipe.read()
         self._attempt.phase = Phase.GONE
-        self._around.offload(lambda: self._around.keeper.artifacts(self._attempt.claim), self._finish)
+        self._around.offload(self._collect, self._finish)
+
+    def _collect(self) -> tuple[NewArtifact, ...]:
+        """In a thread: what is kept of the workspace."""
+        self._partial = partial_of(self._around.settings, self._attempt, self._outcome.reason)
+        return self._around.keeper.artifacts(self._attempt.claim)
 
     # --- dump -------------------------------------------------------------------------------------------------------
 
@@ -178,6 +185,7 @@ class Closing:
             attempt.entry(
                 *events,
                 artifacts=files,
+                partial=self._partial,
                 unpark=verdict.unpark,
                 ending=self._ending(verdict),
                 approval=self._approval(),

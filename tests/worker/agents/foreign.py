@@ -18,5 +18,8 @@ for number in range(steps):
         text = answer.choices[0].message.content
     with open(os.path.join(os.environ["TETHER_WORKSPACE"], "notes.txt"), "a") as notes:
         notes.write(f"{text}\n")
+    if number < steps - 1:
+        print("said", text, flush=True)
     messages += [{"role": "assistant", "content": text}, {"role": "user", "content": f"go on {number}"}]
-print(messages[-2]["content"])
+with open(os.path.join(os.environ["TETHER_WORKSPACE"], "result.json"), "w") as result:
+    result.write(f'"{messages[-2]["content"]}"')
