@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tether.client import Client as Client
     from tether.client import TaskHandle as TaskHandle
+    from tether.client.async_client import AsyncClient as AsyncClient
     from tether.errors import BudgetExceeded as BudgetExceeded
     from tether.errors import TaskFailed as TaskFailed
     from tether.errors import TetherError as TetherError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AsyncClient": "tether.client.async_client",
     "AutoGPTTask": "tether.task",
     "Budget": "tether.task",
     "BudgetExceeded": "tether.errors",
@@ -35,6 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncClient",
     "AutoGPTTask",
     "Budget",
     "BudgetExceeded",
