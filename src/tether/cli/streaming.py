@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgramView"]
 
-_OWN = frozenset({"output", "attempt_started", "attempt_ended", "task_succeeded", "task_failed", "task_submitted"})
+#: Beside a program's own lines on stderr these say nothing that its end does not say.
+_QUIET = frozenset({"attempt_started", "attempt_ended", "task_succeeded", "task_failed", "task_submitted"})
 
 
 class ProgramView:
@@ -28,7 +29,8 @@ class ProgramView:
     """
 
     def __init__(self, *, out_to_errors: bool = False) -> None:
-        self._view: View = LivePanel() if errors().is_terminal else PlainLines()
+        self._moves = errors().is_terminal
+        self._view: View = LivePanel() if self._moves else PlainLines()
         self._streams = {"stdout": sys.stderr if out_to_errors else sys.stdout, "stderr": sys.stderr}
         self._begun: dict[str, str] = {}
         self.exit: int | None = None
@@ -54,7 +56,7 @@ class ProgramView:
             elif event.type == "attempt_ended":
                 found = event.data.get("exit")
                 self.exit = found if isinstance(found, int) else None
-            if event.type not in _OWN:
+            if event.type != "output" and (self._moves or event.type not in _QUIET):
                 told.append(event)
         self._view.show(told, task)
 
@@ -62,7 +64,7 @@ class ProgramView:
         stream = self._streams.get(name)
         if stream is None or not text:
             return
-        if stream.isatty() and errors().is_terminal:
+        if stream.isatty() and self._moves:
             # the panel and the program share a screen: only whole lines can go above it
             whole, newline, rest = (self._begun.get(name, "") + text).rpartition("\n")
             self._begun[name] = rest
