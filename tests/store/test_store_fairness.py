@@ -6,9 +6,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from staging import ended, submitted, until, worker
+from staging import claimed, ended, submitted, until, worker, wrote
 from tether.lifecycle import Change, Reason
 from tether.store import Store, open_store
+from tether.store.rows import NewCheckpoint
 
 
 def tenants_of(store: Store, n: int, **limits: object) -> Counter[str]:
@@ -92,3 +93,13 @@ def test_start_at_puts_a_task_in_line_when_its_time_comes(store: Store) -> None:
     assert store.take_wakes() == []
     assert [wake.task_id for wake in until(store.take_wakes)] == [task_id]
     assert [claim.task_id for claim in store.claim(name, ["autogpt"], 1)] == [task_id]
+
+
+def test_a_newer_checkpoint_is_left_to_newer_workers(store: Store) -> None:
+    """While two releases run side by side, a task goes back only to one that understands what it left; others pass it by."""
+    claim = claimed(store)
+    wrote(store, claim, checkpoint=NewCheckpoint(number=1, state={"n": 1}, release=2003))
+    ended(store, claim, Change.REQUEUE, Reason.OPERATOR)
+    other = submitted(store)
+    assert [c.task_id for c in store.claim(worker(store), ["autogpt"], 5, release=2002)] == [other]
+    assert [c.task_id for c in store.claim(worker(store), ["autogpt"], 5, release=2003)] == [claim.task_id]

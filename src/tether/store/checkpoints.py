@@ -43,6 +43,7 @@ def save(tx: Writing, row: TaskRow, new: NewCheckpoint, attempt: int) -> None:
     if whole:
         # What composes the number before this one stays until the next whole state.
         tx.put(_forget, {"b_task": row.id, "b_number": row.checkpoint_base})
+    row.put(needs=max(row.needs, new.release))
     row.put(checkpoint=new.number, checkpoint_base=new.number if whole else row.checkpoint_base)
     tx.put(
         _insert,

@@ -12,7 +12,7 @@ from tether.store.dialect import Dialect
 __all__ = ["REVISIONS", "current_revision", "ensure", "upgrade"]
 
 #: All schema versions this release knows, oldest first; held equal to migrations/versions by a test.
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 
 
 def current_revision(connection: Connection) -> str | None:

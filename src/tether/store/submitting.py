@@ -84,6 +84,7 @@ def _row(tx: Writing, new: NewTask, task_id: str) -> TaskRow:
         timeouts=limits_text(new.timeouts),
         idempotency_key=key,
         idempotency_hash=None if key is None else _digest(new),
+        needs=0,
     )
     set_timers(row)
     return row

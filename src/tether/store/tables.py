@@ -82,6 +82,7 @@ tasks = Table(
     _text("timeouts"),
     _text("idempotency_key", null=True),
     _text("idempotency_hash", null=True),
+    Column("needs", _big, nullable=False, server_default="0"),  # release number of the newest checkpoint's writer
     PrimaryKeyConstraint("id"),
 )
 _queued = text("state = 'queued' AND ready_ms IS NULL")

@@ -55,6 +55,7 @@ class TaskRow:
     timeouts: str
     idempotency_key: str | None
     idempotency_hash: str | None
+    needs: int
     changed: set[str] = field(default_factory=set[str])
 
     @classmethod

@@ -23,11 +23,12 @@ __all__ = ["Wanted", "candidates"]
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a worker may claim. tenants: empty for all; limits: see tether.store.sharing.Shares."""
+    """What a worker may claim. tenants: empty for all; limits: see sharing.Shares; release: None for any checkpoint."""
 
     agents: tuple[str, ...]
     tenants: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    release: int | None = None
 
 
 # Written out, because a partial index is only used where its condition is seen in the statement.
@@ -76,7 +77,8 @@ def candidates(tx: Writing, wanted: Wanted, n: int) -> list[TaskRow]:
         tx.dialect.alone(tx.connection, "claims")
     counted = len({line.tenant for line in lines}) > 1 or wanted.limits
     running = {(row.agent, row.tenant): row.number for row in tx.all(_running)} if counted else {}
-    found = _take(tx, lines, Shares(running, wanted.limits), _other_holds(held), n)
+    conditions = _other_holds(held) + ([] if wanted.release is None else [tasks.c.needs <= wanted.release])
+    found = _take(tx, lines, Shares(running, wanted.limits), conditions, n)
     return sorted(found, key=lambda row: (-row.priority, row.id))
 
 

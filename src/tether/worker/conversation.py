@@ -18,7 +18,8 @@ from tether.worker.loop import now_s
 from tether.worker.nearing import nearing
 from tether.worker.nudging import Nudging
 from tether.worker.outcome import Outcome, Question
-from tether.worker.overspending import overspent
+from tether.worker.overspending import budget_question, overspent
+from tether.worker.release import release_number
 from tether.worker.steps import close_step, open_step
 from tether.worker.surroundings import Surroundings
 from tether.worker.tool_calls import ToolCalls
@@ -193,7 +194,12 @@ class Conversation:
             return
         number = (attempt.checkpoint or 0) + 1
         new = NewCheckpoint(
-            number=number, state=packet["state"], base=base, step=attempt.step, agent_version=attempt.claim.agent_version
+            number=number,
+            state=packet["state"],
+            base=base,
+            step=attempt.step,
+            agent_version=attempt.claim.agent_version,
+            release=release_number(),
         )
         if not attempt.can_checkpoint:  # from now on it is refused over budget, as it loses nothing
             self._around.gateway.tell({"op": "policy", "key": attempt.key, "can_checkpoint": True})

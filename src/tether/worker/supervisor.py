@@ -32,6 +32,7 @@ from tether.worker.keeping import Keeper
 from tether.worker.leases import Claims, Heart, boottime_s, new_worker
 from tether.worker.loop import Loop, now_s
 from tether.worker.outcome import Outcome, Question
+from tether.worker.release import release_number
 from tether.worker.results import ResultChecks
 from tether.worker.signs import Signs
 from tether.worker.spool import Spool
@@ -282,7 +283,12 @@ class Supervisor:
             self._me,
             self,
             self._heart,
-            wanted_tasks={"agents": self._agents, "tenants": worker.tenants, "limits": self._settings.limits.concurrency},
+            wanted_tasks={
+                "agents": self._agents,
+                "tenants": worker.tenants,
+                "limits": self._settings.limits.concurrency,
+                "release": release_number(),
+            },
             poll_s=worker.poll_s,
             lease_s=worker.lease_s,
             claim_every_s=self._wakeups.claim_every_s,

@@ -47,13 +47,14 @@ class Started:
 @dataclass(frozen=True, kw_only=True)
 class NewCheckpoint:
     """A checkpoint to store. base None: `state` is the whole state; base n: `state` is a delta (tether.deltas) on checkpoint n,
-    which must be the newest one. number: base + 1, or the last number + 1."""
+    which must be the newest one. number: base + 1, or the last number + 1. release: of the writer; older ones leave it."""
 
     number: int
     state: Any
     base: int | None = None
     step: int = 0
     agent_version: str | None = None
+    release: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
