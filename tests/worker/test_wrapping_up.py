@@ -76,3 +76,18 @@ def test_a_python_agent_may_return_what_it_has(place: Site) -> None:
     handle = place.submit("wraps", input={"steps": 6}, budget={"max_steps": 3}, on_budget_exceeded="wrap_up")
     task = place.settled(handle)
     assert (task.state, task.reason, task.partial) == ("failed", "budget", {"steps": 3, "limit": "max_steps"}), place.log()
+
+
+def test_the_question_says_on_what_it_was_spent_and_what_more_would_buy(place: Site) -> None:
+    """A pause of the built-in agent asks with models, tools, the last thought and a projection."""
+    handle = place.submit("autogpt", "WRAP-3", budget={"max_llm_calls": 4})
+    task = place.settled(handle)
+    assert (task.state, task.reason) == ("paused", "budget"), place.log()
+    assert task.approval is not None
+    asked = task.approval.details
+    assert asked["spent_on"]["models"] == {"scripted": {"calls": 4, "usd": 0.0}}
+    assert asked["spent_on"]["tools"] == {"write_file": 4}
+    assert (asked["last_thought"], asked["limit"], asked["used"]) == ("note 3", "max_llm_calls", 4)
+    assert "50 more model calls" in asked["more"]["text"]
+    handle.reject()
+    assert place.settled(handle).partial["last_thought"] == "note 3"

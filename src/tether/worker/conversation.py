@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tether.errors import TetherError
 from tether.lifecycle import Reason
-from tether.store.rows import NewCheckpoint, Refused, Reserve, Written
+from tether.store.rows import Account, NewCheckpoint, Refused, Reserve, Written
 from tether.task import ApprovalKind, usd_from_nano
 from tether.worker.attempt import LiveAttempt, Refusal
 from tether.worker.loop import now_s
@@ -297,7 +299,18 @@ class Conversation:
         leave_s = {"terminate": 0.0, "wrap_up": attempt.clocks.step_s}.get(attempt.claim.task.on_budget_exceeded, _LEAVE_S)
         if attempt.wraps_up:
             attempt.clocks.step_ended(now_s())  # what is left is one step, bounded by the timer below
-        attempt.stop_timer = self._around.loop.after(leave_s, lambda: self._around.end(attempt, outcome, dump=True))
+        if outcome.question is not None:
+            task_id = attempt.claim.task_id
+            ask = partial(self._accounted, outcome, limit, used, allowed)
+            self._around.journal.ask(lambda store: store.account(task_id), ask)
+        end = self._around.end
+        attempt.stop_timer = self._around.loop.after(leave_s, lambda: end(attempt, attempt.stop_wanted or outcome, dump=True))
+
+    def _accounted(self, outcome: Outcome, limit: str, used: float, allowed: float, found: Account | TetherError) -> None:
+        """The question also says on what the budget went, if the store knew before the attempt ended."""
+        attempt = self._attempt
+        if attempt.stop_wanted is outcome and not isinstance(found, TetherError):
+            attempt.stop_wanted = replace(outcome, question=budget_question(attempt, limit, used, allowed, found))
 
     # --- how it ends ------------------------------------------------------------------------------------------------
 
