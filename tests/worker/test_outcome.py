@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tether.lifecycle import RETRYABLE, TRANSITIONS, Change, Reason, State
-from tether.worker.outcome import Outcome, Question, decide
+from tether.worker.outcome import Outcome, Question, decide, decide_parked
 
 
 def _decide(outcome: Outcome, failures: int = 0, max_attempts: int = 3):
@@ -44,6 +44,18 @@ def test_a_question_pauses() -> None:
 def test_no_outcome_leads_where_the_table_does_not(reason: Reason) -> None:
     """Whatever an attempt reports, the change and its reason are one the lifecycle has."""
     verdict = _decide(Outcome(reason=reason), failures=9)
+    assert verdict.change is not None
     row = TRANSITIONS[State.RUNNING, verdict.change]
     if reason not in (Reason.APPROVAL, Reason.QUESTION, Reason.ESCALATED, Reason.EXPIRED, Reason.OPERATOR):
         assert reason in row.reasons
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_a_parked_task_stays_paused_unless_it_was_decided_or_done(reason: Reason) -> None:
+    """What ends while a human decides changes nothing, but a result, a rejection, a cancellation, and an end for good."""
+    verdict = decide_parked(Outcome(reason=reason))
+    known = {Reason.COMPLETED: Change.FINISH, Reason.CANCELLED: Change.CANCEL, Reason.REJECTED: Change.REJECT}
+    assert verdict.change is known.get(reason)
+    if verdict.change is not None:
+        assert reason in TRANSITIONS[State.RUNNING if verdict.unpark else State.PAUSED, verdict.change].reasons
+    assert decide_parked(Outcome(reason=Reason.BUDGET, for_good=True)).change is Change.FAIL

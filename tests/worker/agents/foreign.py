@@ -2,16 +2,17 @@
 
 import os
 import sys
+from typing import Any
 
 from openai import OpenAI
 
 client = OpenAI()
 goal = sys.argv[1] if "--wander" not in sys.argv else f"{sys.argv[1]} {os.getpid()} {os.times().elapsed}"
-messages = [{"role": "user", "content": goal}]
+messages: Any = [{"role": "user", "content": goal}]
 steps = int(sys.argv[2])
 streamed = "--stream" in sys.argv
 for number in range(steps):
-    answer = client.chat.completions.create(model="default", messages=messages, stream=streamed)
+    answer: Any = client.chat.completions.create(model="default", messages=messages, stream=streamed)
     if streamed:
         text = "".join(chunk.choices[0].delta.content or "" for chunk in answer if chunk.choices)
     else:
