@@ -94,11 +94,14 @@ number = 5
 def conduct(nursery: Nursery, tmp_path: Path) -> Conduct:
     """Carries out one attempt of a function of _MODULE and returns the task as its supervisor knows it."""
     (tmp_path / "agents_under_test.py").write_text(_MODULE)
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "notes.txt").write_text("a note")
 
     def carry_out(function: str, task: Supervised | None = None, **how: Any) -> Supervised:
         task = task or Supervised()
         spec = {"kind": "python", "agent": "mine", "entry": f"agents_under_test:{function}"}
-        attempt(nursery, task, {**spec, "workspace": str(tmp_path), "code_dir": str(tmp_path)}, **how)
+        attempt(nursery, task, {**spec, "workspace": str(workspace), "code_dir": str(tmp_path)}, **how)
         return task
 
     return carry_out
@@ -108,7 +111,7 @@ def conduct(nursery: Nursery, tmp_path: Path) -> Conduct:
     ("function", "result"),
     [
         ("plain", {"goal": "a goal", "doubled": 42}),
-        ("awaited", [{"files": [{"path": "agents_under_test.py", "bytes": len(_MODULE.encode())}], "more": False}, 1]),
+        ("awaited", [{"files": [{"path": "notes.txt", "bytes": 6}], "more": False}, 1]),
         ("model", {"n": 1}),
         ("data", {"n": 2}),
         ("nothing", None),

@@ -163,7 +163,8 @@ class Zygotes:
     def _read(self, name: str, kept: _Kept) -> None:
         for message in kept.zygote.packets():
             self._take(name, kept, message)
-            if isinstance(message, Gone):
+            if isinstance(message, Gone | Failed):
+                # The socket is closed now; there is nothing more to read.
                 return
 
     def _take(self, name: str, kept: _Kept, message: Message) -> None:
