@@ -80,7 +80,7 @@ class ApiProcess:
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "LANG": "C.UTF-8",
-            "TETHER_TEST_SESSION": os.environ["TETHER_TEST_SESSION"],
+            "TETHER_TEST_SESSION": os.environ.get("TETHER_TEST_SESSION", ""),
             "TETHER_DATA_DIR": str(folder / "data"),
             "TETHER_STORE__URL": store_url,
             "TETHER_API__PORT": str(port),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 from tether.checks import checked_count, checked_seconds, known_keys, nano_from_usd, usd_from_nano
@@ -46,7 +47,8 @@ class Budget:
         if isinstance(value, Budget):
             return value
         given = {} if value is None else known_keys(cls, value, "budget")
-        return replace(base or cls(), **given)
+        start = base or _default_budget()
+        return replace(start, **given) if given else start
 
     def plus(self, add: Mapping[str, Any]) -> Budget:
         """This budget with the amounts of `add` (same keys) added."""
@@ -62,7 +64,7 @@ class Budget:
 
     def document(self) -> dict[str, Any]:
         """The budget as JSON: the same keys, max_usd in dollars."""
-        return asdict(self)
+        return {f: getattr(self, f) for f in self.__dataclass_fields__}  # asdict would copy each number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +92,22 @@ class Timeouts:
         if isinstance(value, Timeouts):
             return value
         given = {} if value is None else known_keys(cls, value, "timeouts")
-        return replace(base or cls(), **given)
+        start = base or _default_timeouts()
+        return replace(start, **given) if given else start
 
     def document(self) -> dict[str, Any]:
         """The timeouts as JSON, in seconds."""
-        return asdict(self)
+        return {f: getattr(self, f) for f in self.__dataclass_fields__}  # asdict would copy each number
+
+
+# one object serves all: it is frozen, and checking its fields anew for every submission costs more than the rest of it
+
+
+@cache
+def _default_budget() -> Budget:
+    return Budget()
+
+
+@cache
+def _default_timeouts() -> Timeouts:
+    return Timeouts()

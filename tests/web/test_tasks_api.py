@@ -45,6 +45,24 @@ def test_submit_follow_and_read_the_result(http: httpx2.Client, worker: PlayedWo
     assert (result["state"], result["result"], result["partial"]) == ("succeeded", {"found": 3}, None)
 
 
+@pytest.mark.parametrize("start_at", [None, "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"])
+def test_the_answer_to_a_submission_is_what_a_read_gives(http: httpx2.Client, start_at: str | None) -> None:
+    """Byte for byte, with every field set."""
+    fields = {
+        "input": {"a": [1, None]},
+        "tags": ["a", "b"],
+        "metadata": {"k": "v"},
+        "user": "ann",
+        "priority": -3,
+        "budget": {"max_usd": 0.1, "max_steps": 7},
+        "timeouts": {"step_s": 9},
+        "max_attempts": 2,
+    }
+    made = submit(http, **fields, **({"start_at": start_at} if start_at else {}))
+    assert http.get(f"/v1/tasks/{made['id']}").json() == made
+    http.post(f"/v1/tasks/{made['id']}/cancel")
+
+
 def test_waiting_ends_when_the_task_settles(http: httpx2.Client, worker: PlayedWorker) -> None:
     """A long poll answers soon after the change, not at its timeout; `Prefer: wait` does the same for a submission."""
     body = {"goal": "look", "idempotency_key": uuid.uuid4().hex}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
-__all__ = ["new_id", "new_ids", "time_bound"]
+__all__ = ["made_at_ms", "new_id", "new_ids", "time_bound"]
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _RANDOM_BITS = 80
@@ -30,3 +30,11 @@ def new_id(prefix: str, at_ms: int | None = None) -> str:
 def time_bound(prefix: str, at_ms: int) -> str:
     """The lowest name that could have been made at `at_ms`: every earlier one sorts below it."""
     return f"{prefix}_{_text(max(at_ms, 0) << _RANDOM_BITS)}"
+
+
+def made_at_ms(name: str) -> int:
+    """When a name was made, Unix time in milliseconds."""
+    number = 0
+    for digit in name.rpartition("_")[2]:
+        number = number << 5 | _DIGITS.index(digit)
+    return number >> _RANDOM_BITS

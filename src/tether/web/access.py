@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
+from fastapi import Request
 
 from tether.errors import NotAuthorised
 from tether.store.access_rows import KeyRow
@@ -146,9 +145,6 @@ def _by_id(store: Store, key_id: str) -> KeyRow | None:
         return None
 
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="key", description="A key made by `tether keys create`.")
-
-
 def caller_of(request: Request) -> Caller:
     """Who sent this request; the gate let nobody in without."""
     caller: Caller | None = request.scope.get("state", {}).get("caller")
@@ -161,7 +157,7 @@ def may(*scopes: str) -> Callable[..., Awaitable[Caller]]:
     """A dependency: the caller, who must have one of these scopes."""
     wanted = frozenset(scopes)
 
-    async def check(request: Request, _shown: object = Depends(_bearer)) -> Caller:
+    async def check(request: Request) -> Caller:
         caller = caller_of(request)
         if not caller.scopes & wanted:
             raise NotAuthorised(f"this key has {_words(caller.scopes)}, and this needs {' or '.join(sorted(wanted))}")

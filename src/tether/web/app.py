@@ -19,7 +19,7 @@ from tether.web.access import Access
 from tether.web.announcing import Announcements
 from tether.web.answers import PROBLEM_SCHEMA
 from tether.web.deliveries import Deliveries
-from tether.web.gate import Gate
+from tether.web.gate import Gate, is_open
 from tether.web.housekeeping import Housekeeping
 from tether.web.routes import decisions, files, health, keys, links, operations, pages, reading, tasks, webhooks
 from tether.web.service import Service, Threads
@@ -91,8 +91,19 @@ def describe(app: FastAPI) -> dict[str, Any]:
         schemas["Problem"] = PROBLEM_SCHEMA
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        _secure(found)
         settings: Settings = app.state.service.settings
         schemas["TaskIn"]["properties"]["agent"] = {"anyOf": [{"enum": settings.agent_names()}, {"type": "null"}]}
         schemas["TaskIn"]["properties"]["model"] = {"anyOf": [{"enum": sorted(settings.models)}, {"type": "null"}]}
         app.openapi_schema = found
     return app.openapi_schema
+
+
+def _secure(found: dict[str, Any]) -> None:
+    """Every operation but the open ones needs a key; said here because the gate sees to it, not the routes."""
+    scheme = {"type": "http", "scheme": "bearer", "description": "A key made by `tether keys create`."}
+    found["components"]["securitySchemes"] = {"key": scheme}
+    for path, methods in found["paths"].items():
+        if not is_open(path):
+            for how in methods.values():
+                how["security"] = [{"key": []}]

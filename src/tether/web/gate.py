@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tether.web.access import Caller
     from tether.web.service import Service
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "is_open"]
 
 _OPEN = re.compile(r"/(?:healthz|readyz|openapi\.json|login|logout|v1/links/[^/]+|l/[^/]+)?\Z")
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -33,6 +33,11 @@ _HEADERS: dict[bytes, bytes] = {
     b"cross-origin-resource-policy": b"same-origin",
     b"permissions-policy": b"camera=(), geolocation=(), microphone=()",
 }
+
+
+def is_open(path: str) -> bool:
+    """Whether a path is answered without a key."""
+    return _OPEN.match(path) is not None
 
 
 class Gate:
@@ -74,7 +79,7 @@ class Gate:
             log.error("a key could not be checked", exc_info=error)
             return problem("internal", "the server could not do this; its log says why")
         scope["state"]["caller"] = caller
-        if caller is None and not _OPEN.match(path):
+        if caller is None and not is_open(path):
             return problem("not_authenticated", "send a key: Authorization: Bearer tth_…; `tether keys create` makes one")
         return None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tether.errors import ServerUnavailable, TetherError
 from tether.store.rows import NewTask
 from tether.task import Task, TaskDocument
+from tether.web.fresh import fresh_document
 from tether.web.problems import Refused
 
 if TYPE_CHECKING:
@@ -106,8 +107,12 @@ def _submit(store: Store, new: Sequence[NewTask]) -> list[TaskDocument | Excepti
         ids: list[str | Exception] = list(store.submit_many(new))
     except TetherError as error:
         ids = [error] if len(new) == 1 else [_one(store, item) for item in new]
-    found = store.documents([task_id for task_id in ids if isinstance(task_id, str)])
-    return [task_id if isinstance(task_id, Exception) else found[task_id] for task_id in ids]
+    # a task with a key may be an older one, so only those are read back
+    found = store.documents([i for i, item in zip(ids, new, strict=True) if isinstance(i, str) and item.task.idempotency_key])
+    return [
+        task_id if isinstance(task_id, Exception) else found.get(task_id) or fresh_document(task_id, item)
+        for task_id, item in zip(ids, new, strict=True)
+    ]
 
 
 def _one(store: Store, new: NewTask) -> str | Exception:
