@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from tether import __version__
 from tether.config import Settings
+from tether.files import open_files
 from tether.secrets import Vault
 from tether.store import Store
 from tether.web import problems
@@ -45,6 +46,7 @@ def create_app(settings: Settings, store: Store, address: str = "") -> FastAPI:
         submissions=Submissions(store, threads),
         tail=JournalTail(store, threads),
         announcements=Announcements(settings, store),
+        files=open_files(settings.files),
         closing=threading.Event(),
         address=address,
     )

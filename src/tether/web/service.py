@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from tether.config import Settings
+    from tether.files.workspaces import Workspaces
     from tether.secrets import Vault
     from tether.store import Store
     from tether.web.access import Access, Caller
@@ -76,6 +77,7 @@ class Service:
     submissions: Submissions
     tail: JournalTail
     announcements: Announcements
+    files: Workspaces | None
     closing: threading.Event
     address: str = ""
     _served: tuple[frozenset[str], float] = (frozenset(), 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -13,16 +14,16 @@ from fastapi import Path as InPath
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tether.config import Settings
 from tether.errors import NotFound
 from tether.events import KINDS
 from tether.lifecycle import FINAL
+from tether.store.rows import NewArtifact
 from tether.task import rfc3339
 from tether.web.access import Caller, may
 from tether.web.answers import document, problems
 from tether.web.bodies import StrictRoute
 from tether.web.schemas.documents import ArtifactsOut, EventOut, ListOf, ResultOut, StateOut
-from tether.web.service import service_of
+from tether.web.service import Service, service_of
 from tether.web.sse import EventStream
 
 __all__ = ["router"]
@@ -110,27 +111,36 @@ async def artifact(request: Request, task_id: str, name: str, caller: Reader) ->
     kept = {found.name: found for found in await service.call(service.store.artifacts, task_id, tenant=caller.sees)}
     if name not in kept:
         raise NotFound("artifact", name)
-    fd = await service.call(_open, service.settings, task_id, kept[name].url, name)
+    fd = await service.call(_open, service, task_id, kept[name])
     shown = quote(Path(name).name, safe="")
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{shown}", "Cache-Control": "no-store"}
     return StreamingResponse(_chunks(fd), 200, headers, "application/octet-stream")
 
 
-def _open(settings: Settings, task_id: str, url: str, name: str) -> int:
-    """The file, opened; the agent may have put links in the way, so where it really is is checked after opening."""
-    parts = urlsplit(url)
-    folder = (settings.workspaces / task_id).resolve()
-    gone = NotFound("artifact", name, "its file is not on this host")
-    if parts.scheme != "file":
-        raise gone
+def _open(service: Service, task_id: str, kept: NewArtifact) -> int:
+    """The file, opened: from the workspace where that is on this host, else a copy out of the [files] store."""
+    folder = (service.settings.workspaces / task_id).resolve()
+    parts = urlsplit(kept.url)
+    if parts.scheme == "file" and (fd := _open_inside(folder, unquote(parts.path))) is not None:
+        return fd
+    if service.files is not None:
+        with tempfile.TemporaryDirectory(prefix="tether-artifact-") as place:
+            target = Path(place, "file")
+            service.files.fetch(task_id, kept.sha256, target)
+            return os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+    raise NotFound("artifact", kept.name, "its file is not on this host")
+
+
+def _open_inside(folder: Path, path: str) -> int | None:
+    """The agent may have put links in the way, so where a file really is is checked after opening it."""
     try:
-        fd = os.open(unquote(parts.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        raise gone from None
-    if not Path(os.readlink(f"/proc/self/fd/{fd}")).is_relative_to(folder):
-        os.close(fd)
-        raise gone
-    return fd
+        return None
+    if Path(os.readlink(f"/proc/self/fd/{fd}")).is_relative_to(folder):
+        return fd
+    os.close(fd)
+    return None
 
 
 def _chunks(fd: int) -> Iterator[bytes]:

@@ -202,5 +202,11 @@ async def erase(request: Request, task_id: str, caller: Annotated[Caller, Depend
     service = service_of(request)
     async with service.audited(caller, "erase", task_id):
         await service.call(service.store.erase, task_id, tenant=caller.sees)
-        await service.call(shutil.rmtree, service.settings.workspaces / task_id, ignore_errors=True)
+        await service.call(_erase_files, service, task_id)
     return Response(status_code=204)
+
+
+def _erase_files(service: Service, task_id: str) -> None:
+    shutil.rmtree(service.settings.workspaces / task_id, ignore_errors=True)
+    if service.files is not None:
+        service.files.forget(task_id)
