@@ -1,4 +1,4 @@
-"""Writes the pages of docs/reference that are generated from the code: events, lifecycle, configuration, command line.
+"""Writes the pages of docs/reference that are generated from the code: events, lifecycle, configuration, command line, REST.
 
 `python scripts/reference.py` writes them, with --check it only says which are not current (exit code 1).
 """
@@ -106,11 +106,48 @@ def cli_page() -> str:
     return _page(lines)
 
 
+REST = """\
+The API of `tether api` and `tether up`. `/openapi.json` of a running server has every field with examples; this page is the list.
+Send `Authorization: Bearer KEY` ([keys](../how-to/keys-and-tenants.md)). Errors are RFC 9457 problems with a stable `code`; lists
+are `{"data": [...], "next_cursor": ...}`; a parameter or field that is not known is refused."""
+
+
+def rest_page() -> str:
+    """Every route with its parameters and statuses, and every code of a problem, from the application itself."""
+    from tether.web.app import listed
+    from tether.web.problems import STATUSES
+
+    lines = ["# REST", "", NOTE, "", REST]
+    for path, methods in listed()["paths"].items():
+        for method, how in methods.items():
+            lines += ["", f"## `{method.upper()} {path}`", "", f"{how['summary']}. {_plain(how.get('description', ''))}", ""]
+            parameters = [p for p in how.get("parameters", []) if p["in"] != "path"]
+            if parameters:
+                lines += ["| parameter | in | |", "|---|---|---|"]
+                lines += [f"| `{p['name']}` | {p['in']} | {_cell(p.get('description', ''))} |" for p in parameters]
+                lines.append("")
+            body = how.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            if body:
+                lines += [f"Body: {_body_name(body)}.", ""]
+            lines.append(f"Answers {', '.join(sorted(how['responses']))}.")
+    lines += ["", "## Codes", "", "| code | status |", "|---|---|"]
+    lines += [f"| `{code}` | {status} |" for code, status in sorted(STATUSES.items(), key=lambda item: (item[1], item[0]))]
+    return _page(lines)
+
+
+def _body_name(schema: dict[str, Any]) -> str:
+    name = schema.get("$ref", "").rpartition("/")[2] or next(
+        (option["$ref"].rpartition("/")[2] for option in schema.get("anyOf", schema.get("allOf", [])) if "$ref" in option), "JSON"
+    )
+    return f"`{name}`"
+
+
 PAGES = {
     "events.md": events_page,
     "lifecycle.md": lifecycle_page,
     "configuration.md": configuration_page,
     "cli.md": cli_page,
+    "rest.md": rest_page,
 }
 
 

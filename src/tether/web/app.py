@@ -27,7 +27,7 @@ from tether.web.service import Service, Threads
 from tether.web.submissions import Submissions
 from tether.web.tail import JournalTail
 
-__all__ = ["create_app", "describe"]
+__all__ = ["create_app", "describe", "listed"]
 
 _DESCRIPTION = """Submit goals for LLM agents, follow them, decide for them, fetch what they made.
 Every error is an RFC 9457 problem with a stable `code`. Lists are `{"data": […], "next_cursor": …}`."""
@@ -83,6 +83,14 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         for part in parts:
             await part.stop()
         service.threads.close()
+
+
+def listed() -> dict[str, Any]:
+    """The OpenAPI document of no server in particular, for the reference."""
+    app = FastAPI(title="Tether", version=__version__, description=_DESCRIPTION)
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    return app.openapi()
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
