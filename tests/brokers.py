@@ -6,7 +6,6 @@ Each can be stopped and started again on the same port (empty, as after a loss),
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -23,12 +22,8 @@ from servers import ServerMissing, free_port
 
 _START_S = 90.0
 _STOP_S = 20.0
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+#: The whole process group ends with the server, and with us: whatever kills us closes the pipe that is read here.
+_GUARDED = '{ "$@"; kill -9 -$$; } & read -r _; kill -9 -$$'
 
 
 class Server:
@@ -51,14 +46,13 @@ class Server:
         """Start and return once it answers; raises OSError with the end of its log."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.DEVNULL,
+                ["sh", "-c", _GUARDED, "sh", *self.command()],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environment()},
                 cwd=self.folder,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
             )
         deadline = time.monotonic() + _START_S
         while not self.is_ready():
@@ -75,6 +69,8 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(_STOP_S)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._process = None
         self.forget()
 
