@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stage import Stage
+from stage import Stage, open_the_way
 from tether import packets
 from tether.agent import landlock, sandbox
 
@@ -113,6 +113,7 @@ def test_what_an_attempt_may_use_works(setting: Setting, tmp_path: Path) -> None
         (tmp_path / name).mkdir(mode=0o777)
         (tmp_path / name).chmod(0o777)
     (tmp_path / "readable" / "data").write_text("data")
+    open_the_way(tmp_path)
     acting = setting(kind="command")
     script = f"""
 import os, pathlib, socket, ssl, subprocess, sys, tempfile, threading, pwd, getpass

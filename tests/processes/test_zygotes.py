@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stage import Stage, until
+from stage import Stage, open_the_way, until
 from tether.errors import WorkerError
 from tether.worker.zygote import Failed, Gone, StartFailed, ZygoteSpec, spawn_zygote
 
@@ -160,10 +160,7 @@ def _as_other(tmp_path: Path, isolation: str, *, user: list[str], python: str) -
     place = Path(shutil.copytree(PACKAGE, tmp_path / "src" / "tether").parent)
     for name in ("stage.py", "other_user.py"):
         shutil.copy(HERE / name, place)
-    for folder in (tmp_path, *tmp_path.parents):
-        # pytest keeps its own folders closed to others; what lies above them is not ours to open
-        if folder.stat().st_mode & 0o777 == 0o700 and folder.stat().st_uid == os.getuid():
-            folder.chmod(0o755)
+    open_the_way(tmp_path)
     env = {"PYTHONPATH": str(place), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [*user, python, str(place / "other_user.py"), isolation],
