@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, insert, literal_column, select, update
 
 from tether.lifecycle import Change, State
 from tether.store import checkpoints
+from tether.store.access_tables import secrets as sealed_secrets
 from tether.store.documents import approval_of, read_counters, read_payloads
 from tether.store.moves import move
 from tether.store.payloads import unpack
@@ -67,6 +68,7 @@ def claim(tx: Writing, worker_id: str, wanted: Wanted, n: int) -> list[Claim]:
     before = {row.id: row.reason for row in rows}
     budget_rows = read_counters(tx, [row.id for row in rows])
     documents = read_payloads(tx, [row.id for row in rows], ["spec", "partial"])
+    sealed = _sealed(tx, [row.id for row in rows])
     claims: list[Claim] = []
     for row in rows:
         found = checkpoints.read(tx, row.id) if row.checkpoint else None
@@ -92,9 +94,15 @@ def claim(tx: Writing, worker_id: str, wanted: Wanted, n: int) -> list[Claim]:
                 approval=_decided(tx, row),
                 created_at_ms=row.created_at_ms,
                 claimed_at_ms=tx.now_ms,
+                sealed=sealed.get(row.id),
             )
         )
     return claims
+
+
+def _sealed(tx: Writing, task_ids: Sequence[str]) -> dict[str, bytes | None]:
+    query = select(sealed_secrets).where(sealed_secrets.c.task_id.in_(task_ids))
+    return {row.task_id: row.data for row in tx.all(query)} if task_ids else {}
 
 
 def _lease(tx: Writing, row: TaskRow, worker_id: str, epoch: int, checkpoint: Checkpoint | None) -> None:

@@ -125,7 +125,15 @@ class Attempts:
             attempt.listeners = launching.host_listeners()
             ports = {name: listener.getsockname()[1] for name, listener in attempt.listeners.items()}
             self._admit(attempt, {name: listener.fileno() for name, listener in attempt.listeners.items()})
-        spec = launching.attempt_spec(self._around.settings, attempt, workspace, windows=self._windows, uid=uid, ports=ports)
+        spec = launching.attempt_spec(
+            self._around.settings,
+            attempt,
+            workspace,
+            windows=self._windows,
+            uid=uid,
+            ports=ports,
+            secrets=self._around.hiding.environment(attempt.claim.task_id),
+        )
         fds = self._connect(attempt)
         self._zygotes.start(attempt.claim.task.agent, attempt.key, spec, fds)
 
@@ -437,6 +445,7 @@ class Attempts:
         for by_key in (self._live, self._conversations, self._closings, self._slots):
             by_key.pop(attempt.key, None)
         self.parking.gone(attempt)
+        self._around.hiding.forget(attempt.claim)
         self._freed()
 
 

@@ -113,7 +113,8 @@ class Closing:
         self._record = self._dumped()
         self._around.loop.after(_DUMP_S, self._dump_is_late)
         events = [{"type": e.type, "data": dict(e.data), "attempt": e.attempt, "step": e.step} for e in self._why()]
-        record = {"task_id": attempt.claim.task_id, "attempt": attempt.claim.attempt, "events": redact(events)}
+        shown = {"task_id": attempt.claim.task_id, "attempt": attempt.claim.attempt, "events": redact(events)}
+        record = self._around.hiding.masked_record(attempt.claim.task_id, shown)
         spool, claim = self._around.spool, attempt.claim
         self._around.offload(lambda: spool.write(claim.task_id, claim.attempt, record), self._durable)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tether.errors import StoreUnavailable, TetherError
 from tether.events import NewEvent
 from tether.store.rows import Append, Entry, Written
+from tether.worker.hiding import Hiding
 from tether.worker.spool import Spool
 
 if TYPE_CHECKING:
@@ -43,10 +44,13 @@ class _Ask:
 class Journal:
     """Takes entries and questions from the loop, in order; `post` brings each answer back into the loop."""
 
-    def __init__(self, store: Store, post: Callable[[Callable[[], None]], None], spool: Spool) -> None:
+    def __init__(
+        self, store: Store, post: Callable[[Callable[[], None]], None], spool: Spool, hiding: Hiding | None = None
+    ) -> None:
         self._store = store
         self._post = post
         self._spool = spool
+        self._hiding = hiding
         self._waiting: deque[_Write | _Ask] = deque()
         self._arrived = threading.Condition()
         self._closing = False
@@ -59,7 +63,8 @@ class Journal:
 
     def write(self, entry: Entry, then: Callable[[Written], None] | None = None) -> None:
         """Journal `entry`; `then` is called in the loop once it is durable or refused."""
-        self._put(_Write(entry=entry, then=then or (lambda _: None)))
+        hidden = entry if self._hiding is None else self._hiding.masked(entry)
+        self._put(_Write(entry=hidden, then=then or (lambda _: None)))
 
     def ask(self, ask: Callable[[Store], Any], then: Callable[[Any], None] | None = None) -> None:
         """Call `ask(store)` in order with the entries; `then` gets its answer, or the TetherError it raised."""

@@ -16,6 +16,7 @@ from tether.files.workspaces import Saved
 from tether.store.rows import Claim, NewArtifact
 from tether.worker import launching
 from tether.worker.artifacts import workspace_files
+from tether.worker.hiding import Hiding
 
 __all__ = ["Keeper"]
 
@@ -25,8 +26,9 @@ log = logging.getLogger("tether.worker")
 class Keeper:
     """Every method may be slow and belongs in a thread. Raises ConfigurationError when `[files]` is not acceptable."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, hiding: Hiding | None = None) -> None:
         self._settings = settings
+        self._hiding = hiding
         self._files = open_files(settings.files)
         self._saved: dict[str, Saved] = {}
 
@@ -38,8 +40,10 @@ class Keeper:
     def prepare(self, claim: Claim) -> Path:
         """The workspace of an attempt: as its last attempt left it here, else as of the checkpoint, else new.
 
-        Raises ValidationError, StoreUnavailable, OSError.
+        Its secrets are unsealed too. Raises ValidationError, StoreUnavailable, OSError.
         """
+        if self._hiding is not None:
+            self._hiding.reveal(claim)
         if self._files is None or self._in_place(claim):
             return launching.prepare_workspace(self._settings, claim)
         folder = self._folder(claim)

@@ -103,6 +103,7 @@ def attempt_spec(
     windows: Windows,
     uid: int | None,
     ports: Mapping[str, int] | None,
+    secrets: Mapping[str, str],
 ) -> dict[str, Any]:
     """The AttemptSpec for the zygote. ports: of the host's listeners for it, None when they open in its namespace."""
     claim, agent, worker = attempt.claim, attempt.agent, settings.worker
@@ -122,7 +123,7 @@ def attempt_spec(
         "hidden": [*hidden_paths(settings), *(_dotenv(workspace) if agent.in_place else ())],
         "readable": [str((base / path).resolve()) for path in agent.readable],
         "writable": [str((base / path).resolve()) for path in agent.writable],
-        "env": agent_environment(agent),
+        "env": agent_environment(agent) | dict(secrets),
         "limits": {
             "memory_bytes": memory_mb * 1024 * 1024,
             "cpu_s": int(attempt.clocks.task_left_s + _DEADLINE_GRACE_S) + 1,

@@ -26,6 +26,7 @@ from tether.worker import launching, processes
 from tether.worker.attempt import LiveAttempt
 from tether.worker.attempts import Attempts
 from tether.worker.gateway import GatewayProcess
+from tether.worker.hiding import Hiding
 from tether.worker.holding import hold_packet
 from tether.worker.journal import Journal
 from tether.worker.keeping import Keeper
@@ -73,7 +74,8 @@ class Supervisor:
         self._loop = Loop()
         self._signs = Signs(settings.home / "workers", self._me.id)
         self._spool = Spool(settings.home / "spool", self._me.id)
-        self._journal = Journal(store, self._loop.post, self._spool)
+        self._hiding = Hiding(settings)
+        self._journal = Journal(store, self._loop.post, self._spool, self._hiding)
         self._gateway = GatewayProcess(
             self._loop,
             launching.configure_packet(settings),
@@ -87,7 +89,8 @@ class Supervisor:
             journal=self._journal,
             spool=self._spool,
             gateway=self._gateway,
-            keeper=Keeper(settings),
+            keeper=Keeper(settings, self._hiding),
+            hiding=self._hiding,
             threads=ThreadPoolExecutor(_THREADS, thread_name_prefix="offload"),
             checks=ResultChecks(),
             end=lambda attempt, outcome, *, dump: self._attempts.end(attempt, outcome, dump=dump),

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from tether.config import Settings
 from tether.worker.attempt import LiveAttempt
 from tether.worker.gateway import GatewayProcess
+from tether.worker.hiding import Hiding
 from tether.worker.journal import Journal
 from tether.worker.keeping import Keeper
 from tether.worker.loop import Loop
@@ -38,6 +39,7 @@ class Surroundings:
     spool: Spool
     gateway: GatewayProcess
     keeper: Keeper
+    hiding: Hiding
     threads: ThreadPoolExecutor
     checks: ResultChecks
     end: End

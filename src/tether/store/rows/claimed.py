@@ -55,6 +55,7 @@ class Claim:
     lease_token: compared in every later write. active_s: active seconds of earlier attempts. failures: attempts that counted
     against task.max_attempts. answers: key -> text of answered questions. tools: the agent's call id -> record, newer than the
     checkpoint. reason: why the task was queued again (None at first). approval: the last decided one. last_step: steps so far.
+    sealed: the task's secrets (tether.secrets.Vault).
     """
 
     task_id: str
@@ -76,6 +77,7 @@ class Claim:
     approval: Approval | None
     created_at_ms: int
     claimed_at_ms: int
+    sealed: bytes | None = None
 
     @property
     def budget(self) -> Budget:
