@@ -48,6 +48,7 @@ class Broker:
         self._arrived: deque[Any] = deque()
         self._counted: dict[str, float] = {}
         self._full: set[str] = set()
+        self._sent: dict[str, int] = {}
 
     def announce(self, wakes: Sequence[Wake]) -> None:
         """Publish one message for each task, but none into a queue that holds plenty. Raises QueueUnavailable."""
@@ -141,14 +142,17 @@ class Broker:
 
     def _publish(self, name: str, task_id: str) -> None:
         # Through the default exchange, whose routing key is the queue's name. The group keeps tasks apart on FIFO queues.
+        self._sent[name] = self._sent.get(name, 0) + 1
         group = {"MessageGroupId": task_id} if self._settings.fifo else {}
         self._producer.publish(
             task_id, routing_key=name, delivery_mode="transient", confirm_timeout=_CONFIRM_S, retry=False, **group
         )
 
     def _has_plenty(self, name: str) -> bool:
-        """Whether the queue holds enough messages; looked up now and then, and made when it is new."""
-        if time.monotonic() - self._counted.get(name, -_COUNT_EVERY_S) >= _COUNT_EVERY_S:
+        """Whether the queue holds enough messages; looked up now and then and after many of ours, and made when it is new."""
+        is_old = time.monotonic() - self._counted.get(name, -_COUNT_EVERY_S) >= _COUNT_EVERY_S
+        if is_old or self._sent.get(name, 0) >= _PLENTY // 4:
+            self._sent[name] = 0
             held = self._queue(name).bind(self._producer.channel).queue_declare()
             self._counted[name] = time.monotonic()
             (self._full.add if held.message_count >= _PLENTY else self._full.discard)(name)
