@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 from terminal import Terminal
 from test_cli_run import place
@@ -34,11 +35,16 @@ def test_the_pages_name_only_commands_and_options_that_exist() -> None:
 
     from tether.cli.app import app
 
-    group = typer.main.get_command(app)
-    known = {name: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for name, c in group.commands.items()}
+    known = {name: _options(command) for name, command in typer.main.get_command(app).commands.items()}
     everywhere = {"--json", "--store", "--config", "--version", "--help"}
     for page in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/how-to/*.md")]:
         for name, rest in re.findall(r"(?:^|[`$( /])tether ([a-z]+)([^`\n|>#]*)", page.read_text()):
             if name in ("worker", "up") or name in known:
                 options = set(re.findall(r"(?<=\s)--[a-z][a-z-]*", rest))
                 assert options <= known[name] | everywhere, (page.name, name, options - known[name])
+
+
+def _options(command: Any) -> set[str]:
+    """Options of a command, and of those below it."""
+    below = (_options(c) for c in getattr(command, "commands", {}).values())
+    return {o for p in command.params for o in (*p.opts, *p.secondary_opts)}.union(*below)

@@ -7,15 +7,12 @@ import os
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tether.cli.administration import database
 from tether.cli.invocation import Invocation, invocation
-
-if TYPE_CHECKING:
-    from tether.config import Settings
 
 __all__ = ["ApiChild", "register"]
 
@@ -64,39 +61,24 @@ def prune(
 
     Old audit lines, webhook deliveries and uploaded files go with them.
     """
+    from dataclasses import asdict
+
     from tether.cli.output import out, print_json
+    from tether.files import open_files
     from tether.store import open_store
+    from tether.web import retention
 
     inv = invocation(ctx)
     store = open_store(inv.settings.store_url)
     try:
         older_s = (days or inv.settings.journal.retain_days) * _DAY_S
-        gone = 0
-        while batch := store.prune(older_s):
-            gone += batch
-        lines = store.prune_access(older_s)
-        files = _prune_uploads(inv.settings, older_s)
+        gone = retention.prune(inv.settings, store, open_files(inv.settings.files), older_s)
     finally:
         store.close()
     if inv.as_json:
-        print_json({"tasks": gone, "lines": lines, "files": files})
+        print_json(asdict(gone))
     else:
-        out().print(f"deleted {gone:,} tasks, {lines:,} audit lines and deliveries, {files:,} files")
-
-
-def _prune_uploads(settings: Settings, older_s: float) -> int:
-    from tether.store import open_store
-    from tether.uploads import folder
-
-    store = open_store(settings.store_url)
-    try:
-        old = store.old_uploads(older_s)
-        for upload_id in old:
-            store.forget_upload(upload_id)
-            (folder(settings) / upload_id).unlink(missing_ok=True)
-        return len(old)
-    finally:
-        store.close()
+        out().print(f"deleted {gone.tasks:,} tasks, {gone.lines:,} audit lines and deliveries, {gone.files:,} files")
 
 
 def export(

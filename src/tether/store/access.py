@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from tether.store import access_rows as a
-from tether.store import delivering, figures, hooks, keys, listing, uploads
+from tether.store import delivering, figures, forgetting, hooks, keys, listing, uploads
 from tether.store import rows as r
 from tether.store.access_tables import audit, deliveries
 from tether.store.database import Database
@@ -191,6 +191,10 @@ class Access:
     def figures(self, *, tenant: str | None = None) -> figures.Figures:
         """Counts for Prometheus."""
         return self._database.read(lambda tx: figures.figures(tx, tenant))
+
+    def prune_ended(self, older_than_s: float, limit: int = 500) -> list[str]:
+        """Delete up to `limit` tasks that ended before, with all their rows; their ids, so that files can follow."""
+        return self._database.write(lambda tx: forgetting.prune(tx, older_than_s, limit))
 
     def prune_access(self, older_than_s: float) -> int:
         """Delete audit lines and finished deliveries from before; returns how many."""

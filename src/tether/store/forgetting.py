@@ -31,8 +31,8 @@ _OF_TASKS = (secrets, deliveries, tags, payloads, attempts, events, checkpoints,
 _FIGURES = ("call_started", "call_ended", "step_started", "step_ended", "budget_warning", "attempt_started", "checkpoint_saved")
 
 
-def prune(tx: Writing, older_than_s: float, limit: int) -> int:
-    """Delete tasks that ended before, oldest first; returns how many."""
+def prune(tx: Writing, older_than_s: float, limit: int) -> list[str]:
+    """Delete tasks that ended before, oldest first; returns their ids."""
     before = tx.now_ms - int(older_than_s * 1000)
     query = select(tasks.c.id).where(tasks.c.ended_at_ms.is_not(None), tasks.c.ended_at_ms < before)
     ids = [row.id for row in tx.all(query.order_by(tasks.c.ended_at_ms).limit(limit))]
@@ -40,7 +40,7 @@ def prune(tx: Writing, older_than_s: float, limit: int) -> int:
     for table in _OF_TASKS:
         tx.run(delete(table).where(table.c.task_id.in_(ended)))
     tx.run(delete(tasks).where(tasks.c.id.in_(ended)))
-    return len(ended)
+    return ended
 
 
 def erase(tx: Writing, task_id: str, tenant: str | None) -> None:

@@ -148,7 +148,7 @@ class Store(Access, Queries):
 
     def prune(self, older_than_s: float, limit: int = 1000) -> int:
         """Delete up to `limit` tasks that ended more than `older_than_s` seconds ago, with all their rows; returns how many."""
-        return self._database.write(lambda tx: forgetting.prune(tx, older_than_s, limit))
+        return len(self._database.write(lambda tx: forgetting.prune(tx, older_than_s, limit)))
 
     # --- workers ------------------------------------------------------------------------------------------------------
 

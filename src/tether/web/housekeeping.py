@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from tether.errors import NotFound, TetherError
-from tether.uploads import folder
+from tether.errors import TetherError
 from tether.web.problems import log
+from tether.web.retention import prune
 
 if TYPE_CHECKING:
     from tether.web.service import Service
@@ -54,17 +54,6 @@ class Housekeeping:
         await service.call(service.store.touch_keys, service.access.take_used())
 
     async def _old(self) -> None:
-        await self._service.call(prune, self._service)
-
-
-def prune(service: Service) -> None:
-    """Delete what is older than [journal] retain_days."""
-    store, settings = service.store, service.settings
-    older_s = settings.journal.retain_days * _DAY_S
-    while store.prune(older_s) and not service.closing.is_set():
-        pass
-    store.prune_access(older_s)
-    for upload_id in store.old_uploads(older_s):
-        with contextlib.suppress(NotFound):
-            store.forget_upload(upload_id)
-        (folder(settings) / upload_id).unlink(missing_ok=True)
+        service = self._service
+        older_s = service.settings.journal.retain_days * _DAY_S
+        await service.call(prune, service.settings, service.store, service.files, older_s, service.closing.is_set)

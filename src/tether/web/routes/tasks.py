@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from tether.task import AutoGPTTask, Budget, Task, TaskDocument, Timeouts
 from tether.web.access import Caller, may
 from tether.web.answers import Cursor, Limit, document, documents, problems
 from tether.web.bodies import StrictRoute
+from tether.web.retention import erase_files
 from tether.web.schemas.documents import ListOf, TaskOut
 from tether.web.schemas.tasks import Checked, Name, TaskChange, TaskIn, When
 from tether.web.service import Service, service_of
@@ -202,11 +202,5 @@ async def erase(request: Request, task_id: str, caller: Annotated[Caller, Depend
     service = service_of(request)
     async with service.audited(caller, "erase", task_id):
         await service.call(service.store.erase, task_id, tenant=caller.sees)
-        await service.call(_erase_files, service, task_id)
+        await service.call(erase_files, service.settings, service.files, task_id)
     return Response(status_code=204)
-
-
-def _erase_files(service: Service, task_id: str) -> None:
-    shutil.rmtree(service.settings.workspaces / task_id, ignore_errors=True)
-    if service.files is not None:
-        service.files.forget(task_id)

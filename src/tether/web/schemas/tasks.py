@@ -38,6 +38,9 @@ Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86400, allow_inf_nan=False,
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$")]
 Short = Annotated[str, Field(max_length=200)]
 Word = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"\S")]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Secret = Annotated[str, Field(min_length=6, max_length=16_000)]
+Secrets = Annotated[dict[Variable, Secret], Field(max_length=50, json_schema_extra={"additionalProperties": False})]
 Upload = Annotated[str, Field(pattern=r"^upload:upload_[0-9A-Z]{26}$", examples=["upload:upload_01JZ0000000000000000000000"])]
 
 SUBMISSION: dict[str, Any] = {
@@ -106,7 +109,7 @@ class TaskIn(In):
     prohibited: Annotated[list[Short] | None, Field(max_length=200, description="tools and hosts it must not use")] = None
     model: Word | None = None
     by: Annotated[str, Field(max_length=200, description="who submits, for the journal")] = ""
-    secrets: Annotated[dict[str, str] | None, Field(description="variables of the attempt; write-only", max_length=50)] = None
+    secrets: Annotated[Secrets | None, Field(description="variables of the attempt's environment; write-only")] = None
 
 
 class TaskChange(In):
