@@ -20,9 +20,10 @@ run: $(READY) ## Start the API, the page and a worker here (tether up)
 demo: $(READY) ## The story of the product in under a minute, without any key
 	@exec $(BIN)/tether demo
 
+# most tests wait for deadlines, kills and restarts: two at once take half the time
 test: $(READY) ## All tests, with real servers and processes; ARGS="-k name" picks some
 	@scripts/services.sh
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal $(ARGS)
 
 test-313: $(READY_313) ## The tests of units, fakes and processes on Python 3.13
 	@exec .venv-3.13/bin/python -m pytest tests/unit tests/testing tests/processes $(ARGS)

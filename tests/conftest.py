@@ -80,12 +80,16 @@ def _missing(message: str) -> NoReturn:
 
 
 def pytest_configure() -> None:
-    """Mark this session in the environment that every process of it inherits."""
-    os.environ[_MARKER] = uuid.uuid4().hex
+    """Mark this session in the environment that every process of it inherits, those of pytest-xdist among them."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ[_MARKER] = uuid.uuid4().hex
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail when a process of this session outlives it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # the process that started this one looks, when all have ended
     factory = getattr(session.config, "_tmp_path_factory", None)
     base = None if factory is None else str(factory.getbasetemp())
     deadline = time.monotonic() + _GRACE_S
