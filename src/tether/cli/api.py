@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import threading
 from typing import Annotated
 
 import typer
 
 from tether.cli.administration import database
-from tether.cli.invocation import Invocation, invocation
+from tether.cli.invocation import invocation
 
-__all__ = ["ApiChild", "register"]
+__all__ = ["register"]
 
-_STOP_S = 15.0
 _DAY_S = 86400.0
 _PAGE = 200
 
@@ -104,31 +100,3 @@ def export(
                 return
     finally:
         store.close()
-
-
-class ApiChild:
-    """The API as a process of its own beside a worker (`tether up`); it ends when this process does."""
-
-    def __init__(self, inv: Invocation) -> None:
-        command = [sys.executable, "-m", "tether", "api", "--parent", str(os.getpid())]
-        environment = {**os.environ, **inv.worker_environment()}
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
-        self._stopping = False
-        threading.Thread(target=self._watch, name="api", daemon=True).start()
-
-    def _watch(self) -> None:
-        code = self._process.wait()
-        if not self._stopping:
-            from tether.cli.output import say
-
-            say(f"warning: the API ended with code {code}; tasks go on, `tether api` starts it again", "yellow")
-
-    def stop(self) -> None:
-        """End it."""
-        self._stopping = True
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(_STOP_S)

@@ -47,7 +47,7 @@ def worker(
 
 def up(ctx: typer.Context, slots: Slots = None) -> None:
     """Serve here: a store, the API and a worker, until Ctrl-C."""
-    from tether.cli.api import ApiChild
+    from tether.cli.beside import ApiProcess
     from tether.cli.output import say
     from tether.store import open_store
     from tether.worker.supervisor import serve
@@ -58,11 +58,11 @@ def up(ctx: typer.Context, slots: Slots = None) -> None:
     say(f"store   {shown(settings.store_url)}")
     say(f"agents  {', '.join(settings.agent_names())}")
     say('submit  tether submit "…"   list  tether list   stop  Ctrl-C')
-    child = ApiChild(inv)
+    beside = ApiProcess(inv)
     try:
         code = serve(settings, slots=slots, idle_exit_s=None)
     finally:
-        child.stop()
+        beside.stop()
     raise typer.Exit(code)
 
 
