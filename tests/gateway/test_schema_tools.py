@@ -80,6 +80,30 @@ def test_the_conversation_stays_readable_for_the_model() -> None:
     assert messages[3]["content"] == "Result of write_file: done"
 
 
+def test_what_every_tool_asks_first_comes_before_its_name() -> None:
+    """The model thinks before it names a tool; its caller sees the thought among the arguments, now and in the conversation."""
+    thought = {"type": "string", "description": "why"}
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": _thinking(thought, **own)}}
+        for name, own in {"look": {"path": {"type": "string"}}, "finish": {}}.items()
+    ]
+    said = {"function": {"name": "look", "arguments": '{"thought": "so", "path": "x"}'}, "id": "c2", "type": "function"}
+    messages = [{"role": "user", "content": "Go."}, {"role": "assistant", "tool_calls": [said]}]
+    out = schema_tools.rewrite({"model": "m", "tools": tools, "tool_choice": "required", "messages": messages})
+    acted = {"thought": "so", "tool": "look", "args": {"path": "x"}}
+    assert schema_of(out).is_valid(acted)
+    assert not schema_of(out).is_valid({"tool": "look", "args": {"path": "x"}})
+    first = out["response_format"]["json_schema"]["schema"]["anyOf"][0]
+    assert (list(first["properties"]), first["properties"]["args"]["required"]) == (["thought", "tool", "args"], ["path"])
+    assert json.loads(out["messages"][-1]["content"]) == acted
+    made = schema_tools.restore(answer(json.dumps(acted)))["choices"][0]["message"]["tool_calls"][0]["function"]
+    assert json.loads(made["arguments"]) == {"thought": "so", "path": "x"}
+
+
+def _thinking(thought: dict[str, str], **own: dict[str, str]) -> dict[str, Any]:
+    return {"type": "object", "properties": {"thought": thought, **own}, "required": ["thought", *own]}
+
+
 def test_json_becomes_a_tool_call_and_anything_else_stays() -> None:
     """A tool object becomes a call, a reply becomes text, and what is neither is passed on as the model said it."""
     made = schema_tools.restore(answer('{"tool": "finish", "args": {"é": 1}}'))["choices"][0]

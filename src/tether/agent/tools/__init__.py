@@ -50,7 +50,7 @@ def _number(description: str) -> dict[str, str]:
     return {"type": "integer", "description": description}
 
 
-_PATH = _text("path inside the workspace, for example notes/plan.txt")
+_PATH = _text("path inside the workspace")  # no example: weak models take it for what they are to write
 
 BUILTIN: dict[str, ToolSpec] = {
     spec.name: spec
