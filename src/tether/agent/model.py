@@ -56,12 +56,10 @@ class Unreadable(Exception):
 
 
 class AgentModel:
-    """One model behind the gateway with the tools it may call. transport: instead of the network (the rehearsal's)."""
+    """One model behind the gateway with the tools it may call."""
 
-    def __init__(
-        self, settings: LoopSettings, tools: Sequence[ToolDefinition], transport: httpx2.AsyncBaseTransport | None = None
-    ) -> None:
-        self._http = _client(transport)
+    def __init__(self, settings: LoopSettings, tools: Sequence[ToolDefinition]) -> None:
+        self._http = _client()
         self._model = _model(settings, self._http)
         self._asked = ModelRequestParameters(function_tools=list(tools), allow_text_output=True)
         finish = [tool for tool in tools if tool.name == FINISH]
@@ -94,11 +92,11 @@ class AgentModel:
         await self._http.aclose()
 
 
-def _client(transport: httpx2.AsyncBaseTransport | None) -> httpx2.AsyncClient:
+def _client() -> httpx2.AsyncClient:
     # The gateway speaks plain HTTP on loopback. A bare TLS context (no authorities, so it trusts nobody) costs 0.1 ms where
     # the default one costs 30 ms of every start; no proxies from the environment, they lead to the web.
     nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx2.AsyncClient(timeout=_TIMEOUT, verify=nobody, trust_env=False, transport=transport)
+    return httpx2.AsyncClient(timeout=_TIMEOUT, verify=nobody, trust_env=False)
 
 
 def _model(settings: LoopSettings, http: httpx2.AsyncClient) -> Model[Any]:

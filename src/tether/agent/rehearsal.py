@@ -1,7 +1,7 @@
 """A rehearsal of the built-in agent in the zygote: every attempt forked from it finds modules, validators and caches warm.
 
-It plays one attempt of two steps against a model and a supervisor that are functions of this module. Afterwards there is no
-socket, loop or thread left, because none of them survives a fork.
+It plays one attempt of two steps against a model and a supervisor of this module; the model is asked over loopback, because half
+of what a first request costs is its connection. Afterwards there is no socket, loop or thread left: none survives a fork.
 """
 
 from __future__ import annotations
@@ -16,20 +16,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import httpx2
-
 from tether.agent.async_link import AsyncLink
 from tether.agent.hello import Hello, TaskView
-from tether.agent.loop import Loop
-from tether.agent.model import AgentModel
-from tether.agent.settings import LoopSettings
-from tether.agent.toolbox import definitions
-from tether.agent.tools import BUILTIN, offered
+from tether.agent.loop import builtin
+from tether.agent.tools import BUILTIN
 from tether.packets import pair, receive, send
 
 __all__ = ["rehearse"]
 
-_THREADS_S = 2.0
+_THREADS_S, _END_S = 2.0, 10.0
 _TOOLS = ("read_file", "write_file")
 _ANSWERS = (
     ("write_file", {"thought": "a", "plan": ["b"], "path": "c", "content": "d"}),
@@ -71,15 +66,17 @@ async def _play(provider: str) -> None:
         answering.add_reader(theirs, _supervise, theirs)
         task = TaskView(id="rehearsal", goal="rehearse")
         link = AsyncLink(ours, Hello(task=task))
-        settings = LoopSettings(base_url="http://rehearsal", token="rehearsal", provider=provider, tools=offered(_TOOLS, {}))
-        tools = definitions(settings.tools.values(), None)
-        model = AgentModel(settings, tools, httpx2.MockTransport(_Model()))
+        model = _Model()
+        server = await asyncio.start_server(model.converse, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        spec = {"gateway": {"host": host, "port": port, "token": "rehearsal"}, "builtin": {"provider": provider, "tools": _TOOLS}}
         try:
-            await Loop(task, link, settings, model, fixed_chars=0).work()
+            await builtin(spec)(task, link)
+            await asyncio.wait_for(model.left.wait(), _END_S)
         finally:
-            await model.close()
             link.close()
             answering.remove_reader(theirs)
+            server.close()
 
 
 def _supervise(sock: socket.socket) -> None:
@@ -94,12 +91,24 @@ class _Model:
 
     def __init__(self) -> None:
         self._turn = 0
+        self.left = asyncio.Event()
 
-    def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        name, args = _ANSWERS[self._turn]
-        self._turn += 1
-        shape = _anthropic if request.url.path.endswith("/messages") else _openai
-        return httpx2.Response(200, json=shape(f"rehearsal{self._turn}", name, args))
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the requests of the one connection there is."""
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n")[0]))
+                name, args = _ANSWERS[self._turn % len(_ANSWERS)]
+                self._turn += 1
+                shape = _anthropic if b"/messages" in head.split(b"\r\n")[0] else _openai
+                body = json.dumps(shape(f"rehearsal{self._turn}", name, args)).encode()
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+                )
+        writer.close()
+        await writer.wait_closed()
+        self.left.set()
 
 
 def _openai(call_id: str, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
