@@ -46,7 +46,7 @@ def hosts(
 
 
 def test_a_paused_task_resumes_on_another_host_with_its_files(hosts: tuple[Site, Site], tmp_path: Path) -> None:
-    """The first host is gone; the second has the workspace as of the checkpoint, and the artifacts are in the bucket."""
+    """The first host is gone; the second has the workspace as the pause left it, and the artifacts are in the bucket."""
     one, two = hosts
     worker = one.add_worker()
     handle = one.submit("traveller")
@@ -56,7 +56,8 @@ def test_a_paused_task_resumes_on_another_host_with_its_files(hosts: tuple[Site,
     two.add_worker()
     handle.answer("red")
     task = handle.wait(until="final", timeout=60)
-    assert (task.state, task.result) == ("succeeded", {"found": {"notes.txt": "before"}, "colour": "red"}), two.log()
+    found = {"notes.txt": "before", "scratch.txt": "after the checkpoint"}
+    assert (task.state, task.result) == ("succeeded", {"found": found, "colour": "red"}), two.log()
     until(lambda: handle.document().artifacts, what="artifacts")
     kept = {artifact["name"]: artifact for artifact in handle.document().artifacts}
     assert {"notes.txt", "result.txt"} <= set(kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from tether.gateway.admission import Admission, Listener
 from tether.gateway.asks import read_ask
 from tether.gateway.bodies import held_body
 from tether.gateway.call import Call, Outcome
+from tether.gateway.inference import SeenTool
 from tether.gateway.ledger import Ledger
 from tether.gateway.options import GatewayOptions
 from tether.gateway.parking import Parking, fingerprint
@@ -116,6 +117,8 @@ class Calls:
         """Hold a call over budget until a human decided. Raises Refusal where it may not be held."""
         admission, place = call.admission, fingerprint(call.plan.ask.route, call.raw)
         self._replays.held(admission, place, call.id)
+        if admission.traffic is not None:  # whoever decides is told of every tool call that would happen again
+            self._tell_tools(admission.key, *admission.traffic.ended(call.plan.ask.route, call.plan.ask.body))
         await self._parking.hold(admission.key, admission.policy, call.id, place, refusal, call.bound.left)
 
     async def _wait(self, call: Call, delay_s: float) -> None:
@@ -141,9 +144,12 @@ class Calls:
         if call.seen is None:
             return
         seen, key = call.seen, admission.key
-        for tool in seen.tools:
-            self._tell({"op": "tool_seen", "key": key, "talk": seen.talk, **tool.document()})
+        self._tell_tools(key, seen.talk, seen.tools)
         self._tell({"op": "step_seen", "key": key, "talk": seen.talk, "grew": seen.grew, "thought": seen.thought})
+
+    def _tell_tools(self, key: str, talk: str, tools: Sequence[SeenTool]) -> None:
+        for tool in tools:
+            self._tell({"op": "tool_seen", "key": key, "talk": talk, **tool.document()})
 
     def _started(self, call: Call) -> None:
         self._tell_seen(call)

@@ -71,12 +71,26 @@ class Traffic:
         talk = _talk(body, items)
         fresh = _new(self.talks, talk, _MOST_REQUESTS)
         results, asked, thought = _ending(items)
-        tools = tuple(
+        tools = self._tools(talk, items, results, asked)
+        return Seen(talk=talk, grew=not fresh or bool(results), tools=tools, thought=thought[:_THOUGHT_CHARS])
+
+    def ended(self, route: str, body: Document) -> tuple[str, tuple[SeenTool, ...]]:
+        """The conversation, and the tool calls that a request tells of which has to wait; it is a step only once it goes on."""
+        items = _items(route, body)
+        if not items:
+            return "", ()
+        talk = _talk(body, items)
+        results, asked, _thought = _ending(items)
+        return talk, self._tools(talk, items, results, asked)
+
+    def _tools(
+        self, talk: str, items: Sequence[Document], results: Sequence[Result], asked: Mapping[str, Asked]
+    ) -> tuple[SeenTool, ...]:
+        return tuple(
             _tool(call_id, asked.get(call_id), result, failed)
             for call_id, result, failed in results
             if _new(self.calls, (talk, len(items), call_id), _MOST_CALLS)
         )
-        return Seen(talk=talk, grew=not fresh or bool(tools), tools=tools, thought=thought[:_THOUGHT_CHARS])
 
 
 def _new(known: OrderedDict[Any, None], key: Any, most: int) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tether.events import NewEvent, redact
+from tether.lifecycle import Reason
 from tether.store.rows import UNSET, Ending, NewApproval, NewArtifact, Unset, Written
 from tether.worker import killing
 from tether.worker.attempt import LiveAttempt, Phase
@@ -49,6 +50,7 @@ class Closing:
         self._record: dict[str, Any] | None = None
         self._dump_ms: float | None = None
         self._partial: Any | Unset = UNSET
+        self._unsaved: str | None = None
         self._spooled: Path | None = None
         self._killing = False
         self._kills = 0
@@ -86,6 +88,8 @@ class Closing:
     def _collect(self) -> tuple[NewArtifact, ...]:
         """In a thread: what is kept of the workspace."""
         self._partial = partial_of(self._around.settings, self._attempt, self._outcome.reason)
+        if self._outcome.reason not in (Reason.COMPLETED, Reason.WORKER_LOST):  # without the lease nothing of it is ours to save
+            self._unsaved = self._around.keeper.left(self._attempt.claim, self._attempt.checkpoint)
         return self._around.keeper.artifacts(self._attempt.claim)
 
     # --- dump -------------------------------------------------------------------------------------------------------
@@ -180,7 +184,8 @@ class Closing:
             files = ()
         if self._record is None and self._dump:
             self._record = self._dumped()
-        events = [*self.last_output(attempt), *self._why(), self._ended(ended_s)]
+        unsaved = [attempt.event("agent_log", level="warning", text=self._unsaved)] if self._unsaved else []
+        events = [*self.last_output(attempt), *self._why(), *unsaved, self._ended(ended_s)]
         verdict = self._verdict()
         self._around.journal.write(
             attempt.entry(

@@ -13,7 +13,7 @@ from tether.config import Settings
 from tether.errors import NotFound, StoreUnavailable
 from tether.files import TooLarge, open_files
 from tether.files.workspaces import Saved
-from tether.store.rows import Claim, NewArtifact
+from tether.store.rows import Checkpoint, Claim, NewArtifact
 from tether.worker import launching
 from tether.worker.artifacts import workspace_files
 from tether.worker.hiding import Hiding
@@ -48,16 +48,20 @@ class Keeper:
             return launching.prepare_workspace(self._settings, claim)
         folder = self._folder(claim)
         mark = folder.with_name(folder.name + ".attempt")
-        if not (folder.exists() and _read(mark) == claim.attempt - 1) and claim.checkpoint is not None:
-            # Whatever lies here is older than what another host checkpointed.
-            self._files.restore(claim.task_id, claim.checkpoint.number, folder)
+        if claim.attempt > 1 and not (folder.exists() and _read(mark) == claim.attempt - 1):
+            # Whatever lies here is older than what another host saved.
+            self._files.restore(claim.task_id, _number(claim.checkpoint), folder)
         made = launching.prepare_workspace(self._settings, claim)
         mark.write_text(str(claim.attempt))
         self._saved[claim.task_id] = Saved()
         return made
 
+    def left(self, claim: Claim, checkpoint: int | None) -> str | None:
+        """Save what an attempt left since its last checkpoint, whose finished tool calls no other attempt makes again."""
+        return self.checkpointed(claim, checkpoint or 0)
+
     def checkpointed(self, claim: Claim, number: int) -> str | None:
-        """Save the workspace as of checkpoint `number`; what is wrong when it could not be, which ends nothing."""
+        """Save the workspace as of checkpoint `number` (0: none yet); what is wrong when it could not be, which ends nothing."""
         if self._files is None or self._in_place(claim):
             return None
         try:
@@ -92,6 +96,10 @@ class Keeper:
 
     def _folder(self, claim: Claim) -> Path:
         return launching.workspace_of(self._settings, claim)
+
+
+def _number(checkpoint: Checkpoint | None) -> int:
+    return 0 if checkpoint is None else checkpoint.number
 
 
 def _read(mark: Path) -> int | None:
