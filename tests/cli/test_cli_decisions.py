@@ -26,6 +26,46 @@ def test_approve_adds_to_the_budget_and_queues_the_task(terminal: Terminal, work
     assert decided["by"]
 
 
+def test_show_tells_what_to_decide(terminal: Terminal, worker: PlayedWorker) -> None:
+    """On what it was spent, what is done, what more would buy, what would happen again, and until when: show and API alike."""
+    task_id = terminal.run("submit", "x", "--max-llm-calls", "1").out.strip()
+    claim = worker.claim()
+    worker.step(claim, 1, "so far", partial="half of it")
+    details = {
+        "limit": "max_llm_calls",
+        "spent_on": {
+            "models": {"gpt-x": {"calls": 4, "usd": 0.25}},
+            "web": {"a.org": {"calls": 2, "usd": 0}},
+            "tools": {"look": 3},
+        },
+        "step": 3,
+        "last_thought": "I look\x1b[2J again",
+        "plan": ["look", "write"],
+        "more": {"text": "50 more model calls are about 20 more steps and $3.00."},
+        "replay": {"attempt": 1, "answers": 4, "calls": [{"name": "send_mail", "args": '{"to": "anna"}'}] * 12},
+    }
+    worker.pause(claim, ApprovalKind.BUDGET, "May I?", details)
+    shown = terminal.run("show", task_id)
+    for text in (
+        "spent on gpt-x: 4 model calls, $0.2500",
+        "spent on a.org: 2 web requests",
+        "tools used: look ×3",
+        "so far: 3 steps",
+        "last thought: I look",
+        "plan: look; write",
+        "what more would buy: 50 more model calls are about 20 more steps and $3.00.",
+        "4 answers of models are given again at no cost",
+        "12 tool calls were seen",
+        'send_mail {"to": "anna"}',
+        "… 2 more; see --json",
+        "half of it",
+        "then it ends with what there is",
+    ):
+        assert text in shown.out, (text, shown.out)
+    assert "\x1b" not in shown.out
+    assert terminal.run("show", task_id, "--json").json["approval"]["details"]["replay"]["answers"] == 4
+
+
 def test_approving_a_budget_pause_without_an_amount_is_refused(terminal: Terminal, worker: PlayedWorker) -> None:
     """An approval that would change nothing is refused with the amount to add; the task stays paused."""
     task_id = _paused(terminal, worker, ApprovalKind.BUDGET)

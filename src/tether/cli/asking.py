@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tether.cli.actions import asked, missing_amount
+from tether.cli.deciding import grounds
 from tether.cli.output import clean, say
 from tether.errors import Conflict, ValidationError
 from tether.task import ApprovalKind
@@ -25,6 +26,8 @@ def interactive() -> bool:
 def decide(client: Client, task: TaskDocument, by: str) -> bool:
     """Ask and act; False when the person leaves the task paused."""
     say(clean(asked(task)), "yellow")
+    for line in grounds(task.approval) if task.approval is not None else ():
+        say(line, "dim")
     try:
         return _ask(client, task, by)
     except Conflict as error:  # somebody else was faster

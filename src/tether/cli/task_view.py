@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tether.cli.actions import asked, commands
 from tether.cli.bars import budget_bars, grid
+from tether.cli.deciding import grounds
 from tether.cli.event_lines import seconds
 from tether.cli.output import clean, one_line
 
@@ -75,6 +76,8 @@ def outcome(task: TaskDocument) -> Iterator[RenderableType]:
     """What it asks and what can be done, with the commands."""
     if task.state == "paused":
         yield _section("asks", Text(asked(task), style="yellow"))
+    if task.state == "paused" and task.approval is not None:
+        yield _section("to decide", Text("\n".join(grounds(task.approval))))
     todo = commands(task)
     if todo:
         table = Table.grid(padding=(0, 2))
