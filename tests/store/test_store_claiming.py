@@ -80,7 +80,7 @@ def _end(call_id: str, outcome: str) -> dict[str, object]:
 def test_a_task_that_failed_once_is_not_claimed_before_its_back_off(store: Store) -> None:
     """A requeued task waits out its delay, then comes back with the reason of its last ending."""
     claim = claimed(store)
-    ended(store, claim, Change.REQUEUE, Reason.STEP_TIMEOUT, consumes_attempt=True, not_before_delay_s=0.3)
+    ended(store, claim, Change.REQUEUE, Reason.STEP_TIMEOUT, consumes_attempt=True, not_before_delay_s=2.0)
     name = worker(store)
     assert store.claim(name, ["autogpt"], 1) == []
     assert "1 of 3 attempts" in store.get(claim.task_id).message

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from tether.config import QueueSettings
 from tether.errors import ConfigurationError, QueueUnavailable
 from tether.queue.base import Wake, WakeUp
-from tether.queue.routing import name_of, names_for
+from tether.queue.routing import name_of
 from tether.queue.transports import connection_options, extra_for
 
 __all__ = ["Broker"]
@@ -30,16 +30,19 @@ _CONFIRM_S = 5.0
 
 
 class Broker:
-    """One connection to the broker of `settings.url`; see tether.queue.base.Queue. Raises ConfigurationError."""
+    """One connection to the broker of `settings.url`, which listens on queues of these names; see tether.queue.base.Queue.
 
-    def __init__(self, settings: QueueSettings, *, agents: Sequence[str] = (), tenants: Sequence[str] = ()) -> None:
+    Raises ConfigurationError.
+    """
+
+    def __init__(self, settings: QueueSettings, names: Sequence[str]) -> None:
         extra = extra_for(settings.url)
         try:
             self._kombu: Any = importlib.import_module("kombu")
         except ImportError:
             raise ConfigurationError("queue.url", "needs a package that is missing", f"pip install 'tether[{extra}]'") from None
         self._settings = settings
-        self._names = names_for(settings, agents, tenants) if agents else []
+        self._names = names
         self._options = connection_options(settings, len(self._names))
         self._connection: Any = None
         self._producer: Any = None

@@ -47,9 +47,9 @@ class Listener:
         """A slot is free."""
         self._thread.wake()
 
-    def close(self) -> None:
-        """Stop listening; a message in hand goes to another worker."""
-        self._thread.close()
+    def close(self, wait_s: float = 1.0) -> None:
+        """Stop listening; a message in hand goes to another worker. Waits for its end for up to wait_s seconds."""
+        self._thread.close(wait_s)
 
     def _turn(self) -> None:
         wakeup = self._queue.next(_WAIT_S)

@@ -20,6 +20,8 @@ def name_of(settings: QueueSettings, wake: Wake) -> str:
 
 def names_for(settings: QueueSettings, agents: Sequence[str], tenants: Sequence[str]) -> list[str]:
     """The queues a worker of these agents (and tenants) listens on, the urgent lanes first. Raises ConfigurationError."""
+    if not agents:
+        return []
     if "tenant" in settings.route and not tenants:
         raise ConfigurationError(
             "queue.route", "has tenant, but the worker names none", "set worker.tenants, or leave tenant out"

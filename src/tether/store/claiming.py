@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, insert, literal_column, select, update
+from sqlalchemy import Executable, bindparam, insert, literal_column, select, update
 
 from tether.lifecycle import Change, State
 from tether.store import checkpoints
 from tether.store.access_tables import secrets as sealed_secrets
+from tether.store.dialect import Dialect
 from tether.store.documents import approval_of, read_counters, read_payloads
 from tether.store.moves import move
 from tether.store.payloads import unpack
-from tether.store.prepared import Prepared
+from tether.store.prepared import Prepared, among, listed
 from tether.store.reading import Reading
 from tether.store.rows import Checkpoint, Claim, ToolRecord
 from tether.store.tables import approvals, attempts, budgets, events, tasks, workers
@@ -29,11 +31,25 @@ _insert_attempt = Prepared(insert(attempts))
 _open_budget = Prepared(
     update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(open=1, lease_token=bindparam("b_lease"))
 )
+_alive = Prepared(
+    select(workers.c.id).where(
+        workers.c.id == bindparam("b_id"), workers.c.state == "live", workers.c.lease_until_ms > bindparam("b_now")
+    )
+)
 _PROMOTED_AT_ONCE = 500
 _TOOLS_READ = 2000
 # Written out, because a partial index is only used where its condition is seen in the statement.
 _queued = literal_column("tasks.state = 'queued' AND tasks.ready_ms IS NULL")
 _delayed = literal_column("tasks.state = 'queued' AND tasks.ready_ms IS NOT NULL")
+_due = Prepared(select(tasks.c.id).where(_delayed, tasks.c.ready_ms <= bindparam("b_now")).limit(1))
+
+
+def _all_due(dialect: Dialect) -> Executable:
+    query = select(tasks.c.id).where(_delayed, tasks.c.ready_ms <= bindparam("b_now")).order_by(tasks.c.ready_ms)
+    return dialect.locked(query.limit(_PROMOTED_AT_ONCE), skip=True)
+
+
+_lock_due = Prepared(_all_due)
 
 
 def worth_claiming(tx: Reading, agents: Sequence[str]) -> bool:
@@ -44,13 +60,12 @@ def worth_claiming(tx: Reading, agents: Sequence[str]) -> bool:
 
 def due(tx: Reading) -> bool:
     """Whether the time of a delayed task has come."""
-    return tx.one(select(tasks.c.id).where(_delayed, tasks.c.ready_ms <= tx.now_ms).limit(1)) is not None
+    return tx.one(_due, {"b_now": tx.now_ms}) is not None
 
 
 def promote(tx: Writing) -> None:
     """Tasks whose time has come stand in line with the others."""
-    ready = select(tasks.c.id).where(_delayed, tasks.c.ready_ms <= tx.now_ms).order_by(tasks.c.ready_ms).limit(_PROMOTED_AT_ONCE)
-    found = [row.id for row in tx.all(tx.dialect.locked(ready, skip=True))]
+    found = [row.id for row in tx.all(_lock_due, {"b_now": tx.now_ms})]
     for row in tx.lock(found).values():
         row.put(ready_ms=None)
     tx.flush()
@@ -58,8 +73,7 @@ def promote(tx: Writing) -> None:
 
 def claim(tx: Writing, worker_id: str, wanted: Wanted, n: int) -> list[Claim]:
     """Lease up to n tasks to a live worker."""
-    alive = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "live", workers.c.lease_until_ms > tx.now_ms)
-    if n <= 0 or tx.one(alive) is None:
+    if n <= 0 or tx.one(_alive, {"b_id": worker_id, "b_now": tx.now_ms}) is None:
         return []
     promote(tx)
     rows = candidates(tx, wanted, n)
@@ -101,8 +115,15 @@ def claim(tx: Writing, worker_id: str, wanted: Wanted, n: int) -> list[Claim]:
 
 
 def _sealed(tx: Writing, task_ids: Sequence[str]) -> dict[str, bytes | None]:
-    query = select(sealed_secrets).where(sealed_secrets.c.task_id.in_(task_ids))
-    return {row.task_id: row.data for row in tx.all(query)} if task_ids else {}
+    if not task_ids:
+        return {}
+    given = listed(task_ids)
+    return {row.task_id: row.data for row in tx.all(_sealed_of(len(given)), given)}
+
+
+@lru_cache(maxsize=16)
+def _sealed_of(size: int) -> Prepared:
+    return Prepared(select(sealed_secrets).where(among(sealed_secrets.c.task_id, size)))
 
 
 def _lease(tx: Writing, row: TaskRow, worker_id: str, epoch: int, checkpoint: Checkpoint | None) -> None:

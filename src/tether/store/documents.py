@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Executable, Row, bindparam, select
+from sqlalchemy import Executable, Row, bindparam, or_, select
 
 from tether.store.dialect import Dialect
 from tether.store.payloads import pack, unpack
-from tether.store.prepared import Prepared
+from tether.store.prepared import Prepared, among, listed
 from tether.store.reading import Reading
 from tether.store.rows import Counters
 from tether.store.tables import budgets, payloads
@@ -40,8 +41,16 @@ def put_payload(tx: Writing, task_id: str, name: str, value: Any) -> int:
 
 def read_payloads(tx: Reading, task_ids: Sequence[str], names: Sequence[str]) -> dict[tuple[str, str], Any]:
     """(task id, name) -> document."""
-    query = select(payloads).where(payloads.c.task_id.in_(task_ids), payloads.c.name.in_(names))
-    return {(row.task_id, row.name): unpack(row.data) for row in tx.all(query)}
+    if not task_ids:
+        return {}
+    given = listed(task_ids)
+    rows = tx.all(_payloads_of(len(given), tuple(names)), given)
+    return {(row.task_id, row.name): unpack(row.data) for row in rows}
+
+
+@lru_cache(maxsize=64)
+def _payloads_of(size: int, names: tuple[str, ...]) -> Prepared:
+    return Prepared(select(payloads).where(among(payloads.c.task_id, size), or_(*(payloads.c.name == name for name in names))))
 
 
 def counters_of(row: Row[Any]) -> Counters:
@@ -51,8 +60,15 @@ def counters_of(row: Row[Any]) -> Counters:
 
 def read_counters(tx: Reading, task_ids: Sequence[str]) -> dict[str, Counters]:
     """Task id -> its budget row."""
-    rows = tx.all(select(*COUNTERS, budgets.c.task_id).where(budgets.c.task_id.in_(task_ids)))
-    return {row[-1]: counters_of(row) for row in rows}
+    if not task_ids:
+        return {}
+    given = listed(task_ids)
+    return {row[-1]: counters_of(row) for row in tx.all(_counters_of(len(given)), given)}
+
+
+@lru_cache(maxsize=16)
+def _counters_of(size: int) -> Prepared:
+    return Prepared(select(*COUNTERS, budgets.c.task_id).where(among(budgets.c.task_id, size)))
 
 
 def limits_text(timeouts: Timeouts) -> str:

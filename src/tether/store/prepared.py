@@ -1,21 +1,21 @@
 """Statements compiled once per database and sent straight to the driver: SQLAlchemy writes the SQL, but not for every call again.
 
-Only for statements whose text never changes (no lists of varying length). Columns are text, integers and bytes, which both
-drivers take and give as they are.
+Only for statements whose text hardly ever changes (lists: `among`). Columns are text, integers and bytes, which both drivers
+take and give as they are.
 """
 
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Executable, Insert
+from sqlalchemy import ColumnElement, Executable, Insert, bindparam
 
 from tether.store.dialect import Dialect
 
-__all__ = ["Form", "Prepared"]
+__all__ = ["Form", "Prepared", "among", "listed"]
 
 
 @dataclass(kw_only=True)
@@ -36,6 +36,17 @@ class Form:
             names = [column[0] for column in cursor.description]
             self._record = namedtuple("Record", names, rename=True)._make  # pyright: ignore[reportUntypedNamedTuple]
         return list(map(self._record, cursor.fetchall()))
+
+
+def among(column: ColumnElement[Any], size: int) -> ColumnElement[bool]:
+    """The condition that a column is one of `size` values, which `listed` gives."""
+    return column.in_([bindparam(f"b_among_{n}") for n in range(size)])
+
+
+def listed(values: Sequence[Any]) -> dict[str, Any]:
+    """Parameters for `among`: the values, the last one again up to a power of two, so that a few statements do for all lists."""
+    size = 1 << (len(values) - 1).bit_length()
+    return {f"b_among_{n}": values[min(n, len(values) - 1)] for n in range(size)}
 
 
 class Prepared:

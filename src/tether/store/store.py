@@ -176,14 +176,16 @@ class Store(Access, Queries):
         tenants: Sequence[str] = (),
         limits: Mapping[str, int] | None = None,
         release: int | None = None,
+        told: bool = False,
     ) -> list[r.Claim]:
         """Lease up to n queued tasks of these agents (and tenants): highest priority first, fair between tenants, then oldest.
 
         limits: attempts at the same time over all workers, by "agent:NAME", "tenant:NAME" and "tenant:*" (each other tenant).
-        release: leave tasks alone whose checkpoint a newer release wrote.
+        release: leave tasks alone whose checkpoint a newer release wrote. told: somebody said that there are some, so it is not
+        asked first without a lock.
         Empty when there are none, or the worker is not live.
         """
-        if n <= 0 or not self._database.read(lambda tx: claiming.worth_claiming(tx, agents)):
+        if n <= 0 or not (told or self._database.read(lambda tx: claiming.worth_claiming(tx, agents))):
             return []
         wanted = Wanted(agents=tuple(agents), tenants=tuple(tenants), limits=limits or {}, release=release)
         return self._database.write(lambda tx: claiming.claim(tx, worker_id, wanted, n))

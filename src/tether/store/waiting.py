@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, literal_column, select, text
+from sqlalchemy import ColumnElement, Executable, Integer, and_, bindparam, func, literal_column, select, text
 
+from tether.store.dialect import Dialect
 from tether.store.prepared import Prepared
 from tether.store.reading import Reading
 from tether.store.rows import Hold
@@ -58,6 +59,17 @@ _lower = Prepared(
     .order_by(tasks.c.priority.desc(), tasks.c.id)
     .limit(1)
 )
+#: What a release that nobody named understands: everything.
+_NEWEST = (1 << 31) - 1
+_head = (*_line, tasks.c.priority == bindparam("b_priority"), tasks.c.id > bindparam("b_after"))
+
+
+def _all_of_line(dialect: Dialect) -> Executable:
+    query = select_tasks().where(*_head, tasks.c.needs <= bindparam("b_release")).order_by(tasks.c.id)
+    return dialect.locked(query.limit(bindparam("b_n", type_=Integer)), skip=True)
+
+
+_heads = Prepared(_all_of_line)
 _holds = Prepared(select(holds).where(holds.c.stop == "claims"))
 _running = Prepared(
     select(tasks.c.agent, tasks.c.tenant, func.count().label("number"))
@@ -77,17 +89,25 @@ def candidates(tx: Writing, wanted: Wanted, n: int) -> list[TaskRow]:
         tx.dialect.alone(tx.connection, "claims")
     counted = len({line.tenant for line in lines}) > 1 or wanted.limits
     running = {(row.agent, row.tenant): row.number for row in tx.all(_running)} if counted else {}
-    conditions = _other_holds(held) + ([] if wanted.release is None else [tasks.c.needs <= wanted.release])
-    found = _take(tx, lines, Shares(running, wanted.limits), conditions, n)
+    release = _NEWEST if wanted.release is None else wanted.release
+    found = _take(tx, lines, Shares(running, wanted.limits), _Condition(release=release, others=_other_holds(held)), n)
     return sorted(found, key=lambda row: (-row.priority, row.id))
 
 
-def _take(tx: Writing, lines: list[Line], shares: Shares, conditions: list[ColumnElement[bool]], n: int) -> list[TaskRow]:
+@dataclass(frozen=True, kw_only=True)
+class _Condition:
+    """What may be taken of a line: what this release understands, and is not held."""
+
+    release: int
+    others: list[ColumnElement[bool]]
+
+
+def _take(tx: Writing, lines: list[Line], shares: Shares, condition: _Condition, n: int) -> list[TaskRow]:
     found: list[TaskRow] = []
     last: dict[Line, str] = {}
     while len(found) < n and (given := shares.divide(lines, n - len(found))):
         for line, number in given.items():
-            rows = _first(tx, line, last.get(line, ""), number, conditions)
+            rows = _first(tx, line, last.get(line, ""), number, condition)
             found += rows
             if len(rows) < number:
                 # The rest of this line is gone, or being claimed by another worker.
@@ -113,15 +133,14 @@ def _next(tx: Reading, line: Line) -> list[Line]:
     return [] if row is None else [replace(line, priority=row.priority, head=row.id)]
 
 
-def _first(tx: Writing, line: Line, after: str, n: int, conditions: list[ColumnElement[bool]]) -> list[TaskRow]:
-    query = (
-        select_tasks()
-        .where(_queued, tasks.c.agent == line.agent, tasks.c.tenant == line.tenant, tasks.c.priority == line.priority)
-        .where(tasks.c.id > after, *conditions)
-        .order_by(tasks.c.id)
-        .limit(n)
-    )
-    return [TaskRow.of(row) for row in tx.all(tx.dialect.locked(query, skip=True))]
+def _first(tx: Writing, line: Line, after: str, n: int, condition: _Condition) -> list[TaskRow]:
+    given = {"b_agent": line.agent, "b_tenant": line.tenant, "b_priority": line.priority, "b_after": after}
+    given |= {"b_release": condition.release, "b_n": n}
+    if not condition.others:
+        return [TaskRow.of(row) for row in tx.all(_heads, given)]
+    query = select_tasks().where(*_head, tasks.c.needs <= bindparam("b_release"), *condition.others).order_by(tasks.c.id)
+    limited = query.limit(bindparam("b_n", type_=Integer))
+    return [TaskRow.of(row) for row in tx.all(tx.dialect.locked(limited, skip=True), given)]
 
 
 def _stops(hold: Hold, line: Line) -> bool:

@@ -185,6 +185,7 @@ class Claims:
         self._turned = threading.Condition()
         self._begun = self._looked = 0
         self._had_room = False
+        self._told = False
         self._ended = False
         self.is_claiming = True
         self._due: dict[int, float] = {}
@@ -201,13 +202,14 @@ class Claims:
         self._thread.start()
 
     def wake(self) -> None:
-        """Look now: a slot is free, or a message said there is work."""
+        """Look now: a slot is free."""
         self._woken.set()
 
     def look(self, timeout_s: float) -> bool:
-        """Look now, and wait for it; False when the store did not answer in time or no slot was free."""
+        """Look now, as there is work, and wait for it; False when the store did not answer in time or no slot was free."""
         with self._turned:
             mine = self._begun + 1
+            self._told = True
             self.wake()
             done = self._turned.wait_for(lambda: self._looked >= mine or self._ended, timeout_s)
             return done and self._had_room
@@ -225,17 +227,35 @@ class Claims:
     def _live(self) -> None:
         more = False
         while not self._ended:
-            # Expiry comes before claims: what waited too long is not begun.
-            for number, chore in enumerate(self._chores):
-                if time.monotonic() >= self._due.get(number, 0):
-                    # A little jitter keeps the workers of a fleet from sweeping at the same moment.
-                    self._due[number] = time.monotonic() + chore.every_s * random.uniform(0.8, 1.2)
-                    self._guarded(chore.work)
-            asked = more or self._woken.is_set()
-            self._woken.clear()
-            more = self._guarded(lambda asked=asked: self._turn(asked))
+            asked = more
+            if self._woken.is_set():
+                self._woken.clear()
+                asked = True
+            told, self._told = self._told, False
+            if told and not self._is_late():
+                # Somebody waits for this one; the rest can wait for him.
+                more = self._guarded(lambda: self._claim(told=True))
+                self._tidy()
+            else:
+                # Expiry comes before claims: what waited too long is not begun.
+                self._tidy()
+                is_due = asked or told or time.monotonic() >= self._claim_due_s
+                more = is_due and self._guarded(self._claim)
             if not more:
                 self._woken.wait(self._poll_s)
+
+    def _is_late(self) -> bool:
+        """Whether this thread stood still, so that expiry may be long overdue."""
+        return not self._due or time.monotonic() > min(self._due.values()) + _HOUSEKEEPING_S
+
+    def _tidy(self) -> None:
+        """The chores whose time has come, and the wishes."""
+        for number, chore in enumerate(self._chores):
+            if time.monotonic() >= self._due.get(number, 0):
+                # A little jitter keeps the workers of a fleet from sweeping at the same moment.
+                self._due[number] = time.monotonic() + chore.every_s * random.uniform(0.8, 1.2)
+                self._guarded(chore.work)
+        self._guarded(self._look_for_wishes)
 
     def _guarded(self, work: Callable[[], object]) -> bool:
         try:
@@ -247,16 +267,16 @@ class Claims:
             log.exception("claims")
         return False
 
-    def _turn(self, asked: bool) -> bool:
-        with self._turned:
-            self._begun += 1
+    def _look_for_wishes(self) -> None:
         intents = self._store.intents(self._me.id)
         if intents:
             self._wanted.wanted(intents)
-        if not asked and time.monotonic() < self._claim_due_s:
-            return False
+
+    def _claim(self, *, told: bool = False) -> bool:
+        with self._turned:
+            self._begun += 1
         free = self._wanted.free_slots if self.is_claiming else 0
-        claims = self._store.claim(self._me.id, n=free, **self._wanted_tasks) if free > 0 else []
+        claims = self._store.claim(self._me.id, n=free, told=told, **self._wanted_tasks) if free > 0 else []
         if claims:
             self._wanted.claimed(claims)
         self._claim_due_s = time.monotonic() + self._claim_every_s()
