@@ -49,6 +49,13 @@ def serving(store_url: str, data_dir: Path | None = None, **sections: Mapping[st
     settings = settings_for(store_url, **sections)
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": str(data_dir)})
+    with serving_by(settings) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving_by(settings: Settings) -> Iterator[Server]:
+    """The same by a whole configuration."""
     store = open_store(settings.store_url)
     key = doorkey.ensure(settings, store)
     with socket.socket() as listener:

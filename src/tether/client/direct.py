@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tether.client.admission import Admission, admit
 from tether.client.files import located
-from tether.errors import ConfigurationError, Conflict, StoreTooNew, StoreUnavailable, ValidationError, WaitTimeout
+from tether.errors import Conflict, StoreTooNew, StoreUnavailable, ValidationError, WaitTimeout
 from tether.lifecycle import FINAL, SETTLED
 from tether.task import Answer, Approval, Budget, Task, TaskDocument, Timeouts
 
 if TYPE_CHECKING:
     from tether.config import Settings
     from tether.events import Event
-    from tether.queue.announcing import Announcer
+    from tether.queue.announcements import Announcements
     from tether.store import Store
     from tether.store.rows import AttemptState, Page, TaskFilter, WorkerRow
 
 __all__ = ["Direct"]
 
-log = logging.getLogger("tether.client")
 T = TypeVar("T")
 _FIRST_WAIT_S = 0.1
 _SHORTEST_LOOK_S = 0.05
 _LONGEST_LOOK_S = 0.5
 _PAGE = 500
+_SERVED_S = 2.0
 _GOALS = {"settled": SETTLED, "final": FINAL}
 
 
@@ -41,30 +40,36 @@ class Direct:
         self.timeout_s = timeout_s
         self.max_retries = max_retries
         self.store: Store = open_store(settings.store_url)
-        self._announces = bool(settings.queue.url)
-        self._announcer: Announcer | None = None
+        self._announcements: Announcements | None = None
+        self._served: frozenset[str] = frozenset()
+        self._served_until_s = 0.0
 
     def close(self) -> None:
         """Close the store."""
-        if self._announcer is not None:
-            self._announcer.close()
+        if self._announcements is not None:
+            self._announcements.close()
         self.store.close()
 
     def _announce(self, task_id: str, agent: str, tenant: str, priority: int) -> None:
         """Wake a worker now rather than at its next look; in the background, and whatever the broker does."""
-        if not self._announces:
+        if not self.settings.queue.url:
             return
+        from tether.queue.announcements import Announcements
         from tether.store.rows import Wake
 
-        if self._announcer is None:
-            self._announcer = self._new_announcer()
-        if self._announcer is not None:
-            self._announcer.offer([Wake(task_id=task_id, agent=agent, tenant=tenant, priority=priority)])
+        if self._announcements is None:
+            self._announcements = Announcements(self.settings.queue, self.store)
+        self._announcements.offer([Wake(task_id=task_id, agent=agent, tenant=tenant, priority=priority)])
 
     def admission(self, task: Task) -> Admission:
-        """The task with its limits, checked; raises ValidationError."""
-        served = {agent for worker in self.workers() for agent in worker.agents}
-        return admit(task, self.settings, served)
+        """The task with its limits, checked; raises ValidationError. A worker that served its agent is believed for 2 s."""
+        if time.monotonic() < self._served_until_s:
+            ready = admit(task, self.settings, self._served)
+            if not ready.warnings:
+                return ready
+        self._served = frozenset(agent for worker in self.workers() for agent in worker.agents)
+        self._served_until_s = time.monotonic() + _SERVED_S
+        return admit(task, self.settings, self._served)
 
     def submit(self, task: Task, by: str) -> str:
         """Store the task; its id."""
@@ -89,20 +94,6 @@ class Direct:
         from tether.secrets import Vault
 
         return Vault.of(self.settings).seal(dict(task.secrets)) if task.secrets else None
-
-    def _new_announcer(self) -> Announcer | None:
-        """Started; None where the broker's client is not installed, since workers announce what is left."""
-        from tether.queue import open_queue
-        from tether.queue.announcing import Announcer
-
-        try:
-            made = Announcer(open_queue(self.settings.queue), self.store)
-        except ConfigurationError as error:
-            log.warning("tasks are announced by workers only: %s", error)
-            self._announces = False
-            return None
-        made.start()
-        return made
 
     def get(self, task_id: str) -> TaskDocument:
         """The whole task."""

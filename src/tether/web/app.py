@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections import Counter
@@ -13,11 +14,11 @@ from fastapi import FastAPI
 from tether import __version__
 from tether.config import Settings
 from tether.files import open_files
+from tether.queue.announcements import Announcements
 from tether.secrets import Vault
 from tether.store import Store
 from tether.web import problems
 from tether.web.access import Access
-from tether.web.announcing import Announcements
 from tether.web.answers import PROBLEM_SCHEMA
 from tether.web.deliveries import Deliveries
 from tether.web.gate import Gate, is_open
@@ -45,7 +46,7 @@ def create_app(settings: Settings, store: Store, address: str = "") -> FastAPI:
         access=Access(store, threads, settings.api.rate_per_s),
         submissions=Submissions(store, threads),
         tail=JournalTail(store, threads),
-        announcements=Announcements(settings, store),
+        announcements=Announcements(settings.queue, store),
         files=open_files(settings.files),
         closing=threading.Event(),
         address=address,
@@ -73,7 +74,8 @@ def create_app(settings: Settings, store: Store, address: str = "") -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     service: Service = app.state.service
-    parts = (service.announcements, service.submissions, service.tail, Deliveries(service), Housekeeping(service))
+    parts = (service.submissions, service.tail, Deliveries(service), Housekeeping(service))
+    service.announcements.start()
     for part in parts:
         part.start()
     try:
@@ -82,6 +84,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         service.closing.set()
         for part in parts:
             await part.stop()
+        await asyncio.to_thread(service.announcements.close)
         service.threads.close()
 
 

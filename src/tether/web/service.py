@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from starlette.requests import HTTPConnection
 
 from tether.errors import ServerUnavailable, TetherError
+from tether.lifecycle import State
 from tether.store.access_rows import NewAudit
+from tether.store.rows import Wake
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from tether.config import Settings
     from tether.files.workspaces import Workspaces
+    from tether.queue.announcements import Announcements
     from tether.secrets import Vault
     from tether.store import Store
+    from tether.task import TaskDocument
     from tether.web.access import Access, Caller
-    from tether.web.announcing import Announcements
     from tether.web.submissions import Submissions
     from tether.web.tail import JournalTail
 
@@ -99,6 +102,13 @@ class Service:
             agents = frozenset(agent for row in rows if not row.expired for agent in row.agents)
             self._served = (agents, time.monotonic() + _SERVED_S)
         return agents
+
+    def announce(self, task: TaskDocument) -> TaskDocument:
+        """Wake a worker for a task that is queued now; the task."""
+        if task.state == State.QUEUED:
+            wake = Wake(task_id=task.id, agent=task.agent, tenant=task.tenant, priority=task.priority)
+            self.announcements.offer([wake])
+        return task
 
     @contextlib.asynccontextmanager
     async def audited(self, caller: Caller, action: str, about: str, by: str = "", **detail: Any) -> AsyncGenerator[Desk]:

@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Request
 from starlette.responses import Response
 
-from tether.lifecycle import State
 from tether.task import Answer, Approval, TaskDocument
 from tether.web.access import Caller, may
 from tether.web.answers import Cursor, Limit, document, documents, problems
@@ -33,13 +32,7 @@ async def act(service: Service, caller: Caller, verb: str, task_id: str, note: s
     """One of the actions, audited."""
     async with service.audited(caller, verb, task_id, by, note=note):
         task = await service.call(getattr(service.store, verb), task_id, by=caller.actor(by), note=note, tenant=caller.sees)
-    return _announced(service, task)
-
-
-def _announced(service: Service, task: TaskDocument) -> TaskDocument:
-    if task.state == State.QUEUED:
-        service.announcements.offer(task)
-    return task
+    return service.announce(task)
 
 
 def _action(verb: str) -> Callable[..., Awaitable[Response]]:
@@ -119,4 +112,4 @@ async def decide(service: Service, caller: Caller, approval_id: str, answer: Ans
         if answer.add:
             task = await service.call(store.get, asked.task_id, tenant=caller.sees)
             service.settings.budget_for(task.task_type, task.budget.plus(answer.add))
-        return _announced(service, await service.call(store.decide, approval_id, answer, tenant=caller.sees))
+        return service.announce(await service.call(store.decide, approval_id, answer, tenant=caller.sees))

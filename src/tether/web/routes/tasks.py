@@ -53,7 +53,7 @@ async def submit(
     with service.submissions.keyed(task):
         known = task.idempotency_key and await service.call(service.store.keyed, task.tenant, task.idempotency_key)
         stored = await service.submissions.submit(await _sealed(service, ready, caller.actor(body.by)))
-    service.announcements.offer(stored)
+    service.announce(stored)
     headers = {"Location": f"/v1/tasks/{stored.id}"} | ({"Idempotent-Replayed": "true"} if known else {})
     wait_s = preferred_wait(prefer)
     if wait_s is not None:
