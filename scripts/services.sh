@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the servers that tests need where they are missing: PostgreSQL, Redis, RabbitMQ. Starts nothing; tests start their own.
+# Installs what tests need where it is missing: PostgreSQL, Redis, RabbitMQ, and `ip` for networks. Starts nothing; tests do.
 set -euo pipefail
 
 missing=()
@@ -9,6 +9,7 @@ fi
 PATH=$PATH:/usr/sbin:/usr/local/sbin
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v rabbitmq-server >/dev/null || missing+=(rabbitmq-server)
+command -v ip >/dev/null || missing+=(iproute2)
 
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

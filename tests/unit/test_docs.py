@@ -40,3 +40,15 @@ def test_code_in_pages_compiles() -> None:
     for page in PAGES:
         for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)):
             compile(code, f"{page.relative_to(ROOT)}#{number}", "exec")
+
+
+def test_every_promise_about_failures_names_a_test_that_exists() -> None:
+    """Each line of the page on failures ends with the tests that show it, or says why there is none."""
+    lines = [line for line in (ROOT / "docs/failure-semantics.md").read_text().splitlines() if line.startswith("| ")][1:]
+    assert len(lines) > 10
+    for line in lines:
+        shown = line.split("|")[-2].strip()
+        named = re.findall(r"`(\S+?)::(\w+)`", shown)
+        assert named or shown.startswith("none: "), line
+        for path, test in named:
+            assert f"\ndef {test}(" in (ROOT / path).read_text(), f"{path}::{test}"

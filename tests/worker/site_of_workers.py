@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +86,14 @@ class Site:
         open_store(self.settings.store_url, migrate=True).close()
         self.client = Client.of(self.settings)
 
-    def add_worker(self) -> subprocess.Popen[bytes]:
-        """Start a worker process and wait until it is registered."""
+    def add_worker(self, prefix: Sequence[str] = (), env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker process, by the command `prefix` if any, and wait until it is registered."""
         log = self.folder / f"worker-{len(self.workers)}.log"
         before = {row.id for row in self.client.workers()}
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tether", "--config", str(self.file), "worker"],
+                [*prefix, sys.executable, "-m", "tether", "--config", str(self.file), "worker"],
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -55,6 +55,16 @@ def asks(task: Any, link: Any) -> str:
     return f"painted {colour}"
 
 
+def walks_then_asks(task: Any, link: Any) -> dict[str, Any]:
+    """Three steps with a checkpoint after each, then a question."""
+    state = link.state or {"steps": []}
+    while len(state["steps"]) < 3:
+        link.step()
+        state = {"steps": [*state["steps"], [len(state["steps"]), link.attempt]]}
+        link.checkpoint(state)
+    return {**state, "colour": link.ask("Which colour?", key="colour")}
+
+
 def many_words(task: Any, link: Any) -> str:
     """Writes a lot, some of it no UTF-8."""
     import sys
