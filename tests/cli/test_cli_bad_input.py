@@ -78,7 +78,8 @@ BAD_FILES = [
     ('[agents.mine]\nkind = "command"', "agents.mine.command: is missing", "{goal}"),
     ("[models.x]\nmodel = 'y'", "models.x.upstream:", "correct it"),
     ('[models.x]\nupstream = "localhost:1"', "models.x.upstream:", "http"),
-    ("[limits]\nbudget = { max_usd = -1 }", "budget.max_usd: must not be negative", "write dollars"),
+    ("[limits]\nbudget = { max_usd = -1 }", "limits.budget.max_usd: must not be negative", "write dollars"),
+    ("[task_types.report]\ntimeouts = { task_s = 0 }", "task_types.report.timeouts.task_s: must be greater than 0", "write seconds"),
     ('[store]\nurl = "oracle://x"', "", ""),
 ]
 
