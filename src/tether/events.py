@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, cast
 
 from tether.checks import rfc3339
@@ -170,7 +171,9 @@ KINDS: dict[str, Kind] = {
     ),
     "charged": _kind("The agent reported a cost of its own.", nanousd="nano-dollars", what="what for"),
     "budget_warning": _kind("80 % of a limit is used.", limit="budget key", used="so far", allowed="limit"),
-    "call_parked": _kind("A call is held while a human decides.", call_id="call id", approval="approval id", park_s="seconds"),
+    "call_parked": _kind(
+        "A call is held while a human decides.", call_id="call id", approval="approval id or null", park_s="seconds"
+    ),
     "call_unparked": _kind("A held call went on or was dropped.", call_id="call id", outcome="released | dropped"),
     "call_replayed": _kind("A recorded answer was given again at no cost.", call_id="call id", of_attempt="attempt number"),
     "replay_diverged": _kind(
@@ -252,6 +255,12 @@ _SHORTEST_SECRET = 14
 MASK = "[redacted]"
 
 
+@lru_cache(maxsize=4096)
+def _is_secret(key: str) -> bool:
+    """Whether what stands under this key is a secret by its name."""
+    return _SECRET_KEY.search(key) is not None
+
+
 def redact(value: Any) -> Any:
     """A copy of `value` (JSON) with secrets masked: by the name of their key, and by the shape of well-known tokens."""
     if value is None or isinstance(value, int | float):
@@ -261,7 +270,11 @@ def redact(value: Any) -> Any:
         return _SECRET_TEXT.sub(MASK, value) if len(value) >= _SHORTEST_SECRET else value
     if isinstance(value, Mapping):
         return {
-            key: MASK if isinstance(item, str) and item and _SECRET_KEY.search(str(key)) else redact(item)
+            key: item
+            if item is None or isinstance(item, int | float)
+            else MASK
+            if isinstance(item, str) and item and _is_secret(str(key))
+            else redact(item)
             for key, item in cast("Mapping[str, Any]", value).items()
         }
     if isinstance(value, list | tuple):

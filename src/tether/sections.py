@@ -227,7 +227,7 @@ class AgentSettings(_Section):
         ge=0,
         le=86400,
         allow_inf_nan=False,
-        description="agents without checkpoints: seconds a call over budget is held for a decision; 0: not at all",
+        description="agents without checkpoints: seconds a call over budget or stopped is held for a decision; 0: not at all",
     )
     in_place: bool = Field(
         False, description="kind command: it works in code_dir itself, not in a workspace of its own; {goal} is not replaced"

@@ -72,8 +72,6 @@ class Gateway:
             self._links.reply(packet)
         elif op == "hold":
             self._hold(packet)
-        elif op == "drain":
-            self._drain(packet)
         else:
             self._decide(packet)
 
@@ -129,12 +127,6 @@ class Gateway:
     def _apply_holds(self, admission: Admission) -> None:
         notes = [h.get("note") or "stopped" for h in self._holds if h.get("keys") is None or admission.key in h["keys"]]
         admission.held = notes[0] if notes else None
-
-    def _drain(self, packet: dict[str, Any]) -> None:
-        """No new calls; those under way go on."""
-        for admission in self._admissions.values():
-            admission.held = admission.held or packet.get("why") or "the worker is stopping"
-        self._channel.send({"op": "draining", "in_flight": sum(a.in_flight for a in self._admissions.values())})
 
 
 def main(fd: int) -> int:

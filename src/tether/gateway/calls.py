@@ -22,7 +22,7 @@ from tether.gateway.options import GatewayOptions
 from tether.gateway.parking import Parking, fingerprint
 from tether.gateway.plan import Plan, make_plan, outgoing
 from tether.gateway.prices import PriceList
-from tether.gateway.refusals import PAYMENT_REQUIRED, Refusal
+from tether.gateway.refusals import Refusal
 from tether.gateway.relay import passed_down, relay_plain, relay_stream
 from tether.gateway.replay import Replays, tape_of
 from tether.gateway.reserving import reserve
@@ -68,8 +68,6 @@ class Calls:
 
     async def serve(self, admission: Admission, listener: Listener, request: web.BaseRequest, route: str) -> web.StreamResponse:
         """Answer a request for a model call. Raises Refusal."""
-        if admission.held is not None:
-            raise Refusal(PAYMENT_REQUIRED, "held", f"calls are stopped by an operator: {admission.held}")
         async with held_body(admission, request, self._options.max_body_bytes) as raw:
             plan = self._plan(admission, request, route, raw)
             final = request.headers.get("x-tether-final") == "1"
@@ -99,7 +97,7 @@ class Calls:
             await self._wait(call, backoff_s(retry, tries, answer.retry_after))
 
     async def _reserve(self, call: Call) -> None:
-        """Reserve room; while the store is away the call waits for it (at most store_wait_s seconds), over budget for a human."""
+        """Reserve room; what is over budget or stopped waits for a human, anything for a store that is away (store_wait_s)."""
         until_s = time.monotonic() + self._options.store_wait_s
         while True:
             try:
@@ -114,7 +112,7 @@ class Calls:
                 raise refusal
 
     async def _park(self, call: Call, refusal: Refusal) -> None:
-        """Hold a call over budget until a human decided. Raises Refusal where it may not be held."""
+        """Hold a call until a human decided. Raises Refusal where it may not be held."""
         admission, place = call.admission, fingerprint(call.plan.ask.route, call.raw)
         self._replays.held(admission, place, call.id)
         if admission.traffic is not None:  # whoever decides is told of every tool call that would happen again

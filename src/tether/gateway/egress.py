@@ -23,7 +23,7 @@ from tether.gateway.heads import MOST_HEAD_BYTES, BadHead, RequestHead, parse_re
 from tether.gateway.ledger import Ledger
 from tether.gateway.options import GatewayOptions
 from tether.gateway.parking import Parking, fingerprint
-from tether.gateway.refusals import Refusal, no_room, store_away
+from tether.gateway.refusals import Refusal, held, no_room, store_away
 from tether.store.rows import Refused, Reserve, Settle
 
 __all__ = ["Proxy"]
@@ -123,8 +123,8 @@ class Proxy:
     def _authorise(self, head: RequestHead) -> None:
         if not self._admission.knows(head.token):
             raise Refusal(407, "wrong_token", "the proxy needs this attempt's token: use HTTP_PROXY as it was given")
-        if self._admission.revoked or self._admission.held:
-            raise Refusal(403, "revoked", f"{self._admission.revoked or self._admission.held}", limit="revoked")
+        if self._admission.revoked:
+            raise Refusal(403, "revoked", self._admission.revoked, limit="revoked")
 
     async def _addresses(self, head: RequestHead) -> list[tuple[int, str]]:
         try:
@@ -139,7 +139,7 @@ class Proxy:
     # --- counting -----------------------------------------------------------------------------------------------------
 
     async def _reserve(self, head: RequestHead, raw: bytes, writer: asyncio.StreamWriter) -> Visit:
-        """Count the request; over budget it is held where the agent could not go on without. Raises Refusal."""
+        """Count the request; over budget, or stopped, it is held where the agent could not go on without. Raises Refusal."""
         admission = self._admission
         while True:
             try:
@@ -152,6 +152,8 @@ class Proxy:
 
     async def _count(self, head: RequestHead) -> Visit:
         admission = self._admission
+        if admission.held is not None:
+            raise held(admission.held)
         visit = Visit(
             head=head,
             call_id=f"web_{os.urandom(9).hex()}",

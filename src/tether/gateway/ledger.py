@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tether.errors import StoreUnavailable
@@ -23,6 +23,7 @@ __all__ = ["Ledger"]
 log = logging.getLogger("tether.gateway")
 _MOST_IN_BATCH = 256
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
+_LINGER_S = 0.003
 
 _Waiting = tuple[Any, "asyncio.Future[Any] | None"]
 
@@ -70,51 +71,51 @@ class Ledger:
             fresh, open_ = self._take(block_s=None if open_ and not owed else max(retry_at - time.monotonic(), 0.0), open_=open_)
             reserves = [w for w in fresh if isinstance(w[0], Reserve)]
             owed += [w for w in fresh if not isinstance(w[0], Reserve)]
-            if owed and time.monotonic() >= retry_at:
-                owed = self._settle_all(owed)
+            due = owed if time.monotonic() >= retry_at else []
+            kept = self._commit([*due, *reserves])
+            if due:
+                owed = kept
                 retry_at, wait_s = (time.monotonic() + wait_s, min(wait_s * 2, _LONGEST_WAIT_S)) if owed else (0.0, _FIRST_WAIT_S)
-            self._attempt(self._store.reserve, reserves)
 
     def _take(self, block_s: float | None, open_: bool) -> tuple[list[_Waiting], bool]:
-        """Everything that waits now, up to a batch; waits for the first one (None: as long as it takes)."""
+        """Everything that waits now, up to a batch; waits for the first one (None: as long as it takes).
+
+        Nobody waits for a settlement as for a reservation, so settlements wait a moment for one, and share its commit.
+        """
         taken: list[_Waiting] = []
         with contextlib.suppress(queue.Empty):
             if not open_:
                 time.sleep(block_s or 0.0)
                 return taken, False
             work = self._queue.get(timeout=block_s) if block_s != 0.0 else self._queue.get_nowait()
+            until_s = time.monotonic() + _LINGER_S
             while work is not None:
                 taken.append(work)
                 if len(taken) >= _MOST_IN_BATCH:
                     return taken, True
-                work = self._queue.get_nowait()
+                until_s = 0.0 if isinstance(work[0], Reserve) else until_s
+                left_s = until_s - time.monotonic()
+                work = self._queue.get(timeout=left_s) if left_s > 0 else self._queue.get_nowait()
             return taken, False
         return taken, True
 
-    def _settle_all(self, owed: list[_Waiting]) -> list[_Waiting]:
-        settles = [w for w in owed if isinstance(w[0], Settle)]
-        appends = [w for w in owed if isinstance(w[0], Append)]
-        recordings = [w for w in owed if isinstance(w[0], Recording)]
-        left = [] if self._attempt(self._store.settle, settles, keep=True) else settles
-        left += [] if self._attempt(self._store.append, appends, keep=True) else appends
-        return left + ([] if self._attempt(self._store.record, recordings, keep=True) else recordings)
-
-    def _attempt(self, write: Callable[[Sequence[Any]], Sequence[Any]], work: list[_Waiting], *, keep: bool = False) -> bool:
-        """One transaction for all; when one item spoils it, each by itself. False: the store is away and `keep` is wanted."""
+    def _commit(self, work: list[_Waiting]) -> list[_Waiting]:
+        """One transaction for all; when one item spoils it, each by itself. What must be kept while the store is away."""
         if not work:
-            return True
+            return []
         try:
-            self._answer([(future, result) for (_, future), result in zip(work, write([item for item, _ in work]), strict=True)])
+            results = self._store.meter([item for item, _ in work])
         except StoreUnavailable as error:
-            if keep:
-                return False
-            self._answer([(future, error) for _, future in work])
+            self._answer([(future, error) for item, future in work if isinstance(item, Reserve)])
+            return [one for one in work if not isinstance(one[0], Reserve)]
         except Exception as error:  # whatever it is, it belongs to one caller and must not stop the thread
             if len(work) > 1:
-                return all([self._attempt(write, [one], keep=keep) for one in work])
+                return [kept for one in work for kept in self._commit([one])]
             log.error("%s could not be written: %s", type(work[0][0]).__name__, error)
             self._answer([(work[0][1], StoreUnavailable(f"{type(error).__name__}: {error}"))])
-        return True
+            return []
+        self._answer([(future, result) for (_, future), result in zip(work, results, strict=True)])
+        return []
 
     def _answer(self, results: Sequence[tuple[asyncio.Future[Any] | None, Any]]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting any more

@@ -1,4 +1,4 @@
-"""Calls that are held instead of refused, because their agent could not go on after a refusal: a future each, no thread.
+"""Calls that wait instead of being refused, because their agent could not go on after a refusal: a future each, no thread.
 
 The supervisor is told of each; it pauses the task, and answers `resume` or `reject` once a human decided.
 """
@@ -17,8 +17,6 @@ from tether.gateway.refusals import PAYMENT_REQUIRED, Refusal
 
 __all__ = ["Held", "Parked", "Parking", "Policy", "fingerprint"]
 
-_PARKABLE = ("budget_exceeded", "paused")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
@@ -32,10 +30,10 @@ class Policy:
     records: bool = False
     replays: bool = False
 
-    @property
-    def parks(self) -> bool:
-        """Whether a call over budget is held."""
-        return self.on_budget_exceeded == "checkpoint_and_pause" and not self.can_checkpoint
+    def parks(self, refusal: Refusal) -> bool:
+        """Whether a call refused for this waits instead: over budget as the task says, stopped or paused always."""
+        over = refusal.code == "budget_exceeded" and self.on_budget_exceeded == "checkpoint_and_pause"
+        return not self.can_checkpoint and (over or refusal.code in ("held", "paused"))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -75,7 +73,7 @@ class Parking:
 
     async def hold(self, key: str, policy: Policy, call_id: str, place: str, refusal: Refusal, left: asyncio.Event) -> None:
         """Return once the call may be tried again. Raises Refusal: it may not wait, or not go on; TimeoutError: `left`."""
-        if refusal.code not in _PARKABLE or not policy.parks:
+        if not policy.parks(refusal):
             raise refusal
         parked = self._parked.get(key)
         if parked is None:

@@ -12,7 +12,7 @@ from tether.errors import StoreUnavailable, UnpricedModel
 from tether.store.rows import Refused
 from tether.task import usd_from_nano
 
-__all__ = ["BAD_REQUEST", "ROUTES", "Refusal", "body", "no_room", "shown", "sse_error", "store_away", "unpriced"]
+__all__ = ["BAD_REQUEST", "ROUTES", "Refusal", "body", "held", "no_room", "shown", "sse_error", "store_away", "unpriced"]
 
 BAD_REQUEST, PAYMENT_REQUIRED, NOT_FOUND = 400, 402, 404
 ROUTES = (
@@ -28,7 +28,8 @@ ROUTES = (
 class Refusal(Exception):
     """A call that is not made.
 
-    limit: for the journal, a budget key or route, policy, unpriced_model, revoked, store. used, allowed: max_usd in nano-dollars.
+    limit: for the journal, a budget key or route, policy, unpriced_model, revoked, operator, store.
+    used, allowed: max_usd in nano-dollars.
     """
 
     def __init__(
@@ -64,6 +65,12 @@ def no_room(refused: Refused) -> Refusal:
     spent = f"{limit} is {shown(limit, allowed):,g} and {shown(limit, used):,g} is used or reserved"
     text = f"the task's budget is used up: {spent}; do not retry, end this turn"
     return Refusal(PAYMENT_REQUIRED, "budget_exceeded", text, limit=limit, used=used, allowed=allowed)
+
+
+def held(note: str) -> Refusal:
+    """The refusal of a call while an operator holds them."""
+    text = f"calls are stopped by an operator: {note}; do not retry, end this turn"
+    return Refusal(PAYMENT_REQUIRED, "held", text, limit="operator")
 
 
 def store_away(error: StoreUnavailable) -> Refusal:

@@ -9,7 +9,7 @@ from tether.events import NewEvent
 from tether.gateway import meter
 from tether.gateway.call import Call
 from tether.gateway.ledger import Ledger
-from tether.gateway.refusals import PAYMENT_REQUIRED, Refusal, no_room, store_away
+from tether.gateway.refusals import PAYMENT_REQUIRED, Refusal, held, no_room, store_away
 from tether.store.rows import Refused, Reserve
 
 __all__ = ["reserve"]
@@ -25,6 +25,8 @@ async def reserve(call: Call, ledger: Ledger, min_output: int) -> None:
         if call.admission.revoked:
             raise Refusal(PAYMENT_REQUIRED, "revoked", f"this attempt is over: {call.admission.revoked}", limit="revoked")
         call.id = f"call_{os.urandom(9).hex()}"
+        if call.admission.held is not None:
+            raise held(call.admission.held)
         try:
             granted = await ledger.reserve(_reservation(call))
         except StoreUnavailable as error:

@@ -22,10 +22,10 @@ def open_store(url: str, *, migrate: bool = False) -> Store:
     try:
         schema.ensure(dialect, migrate=migrate)
     except DBAPIError as error:
-        dialect.engine.dispose()
+        dialect.close()
         known = dialect.explain(error.orig) if error.orig is not None else None
         raise known or error from None
     except BaseException:
-        dialect.engine.dispose()
+        dialect.close()
         raise
     return Store(Database(dialect))

@@ -56,9 +56,23 @@ def ask(tx: Writing, row: TaskRow, new: NewApproval) -> str:
     return new.id
 
 
-def pause(tx: Writing, row: TaskRow, reason: Reason, *, detail: str = "", approval: NewApproval | None = None) -> None:
-    """Pause a queued or running task; every reason but `operator` has an open question to decide."""
+def pause(
+    tx: Writing,
+    row: TaskRow,
+    reason: Reason,
+    *,
+    detail: str = "",
+    approval: NewApproval | None = None,
+    hold: str | None = None,
+) -> None:
+    """Pause a queued or running task; every reason but `operator` has an open question to decide.
+
+    hold: id of the hold that stopped its calls; the task goes on by itself once that is released (holding.resume).
+    """
     asked: str | None = None
+    row.unwant("hold")
+    if hold is not None:
+        row.want("hold", note=hold)
     if reason in _KINDS:
         asked = ask(tx, row, approval or NewApproval(kind=_KINDS[reason], question=detail or brief(reason)))
     data = {"reason": str(reason), "approval": asked, "message": detail or brief(reason)}

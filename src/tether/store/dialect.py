@@ -33,6 +33,10 @@ class Dialect(Protocol):
         """A connection in a transaction that no other migration can enter meanwhile."""
         ...
 
+    def close(self) -> None:
+        """Close all connections."""
+        ...
+
     def now_ms(self) -> ColumnElement[int]:
         """The database's clock as an expression, Unix time in milliseconds."""
         ...
@@ -43,6 +47,10 @@ class Dialect(Protocol):
 
     def alone(self, connection: Connection, name: str) -> None:
         """Wait until no other transaction is in the part of that name; it ends with the transaction."""
+        ...
+
+    def together(self, driver: Any) -> AbstractContextManager[object]:
+        """Statements that need no answer are sent on this connection without waiting for each; faults may come late."""
         ...
 
     def upsert(self, table: Any) -> Any:

@@ -36,11 +36,14 @@ def _wish(tx: Writing, row: TaskRow, kind: str, by: str, note: str) -> None:
 
 
 def pause(tx: Writing, task_id: str, by: str, note: str, tenant: str | None) -> None:
-    """Reason operator; nothing happens when it is paused or being paused already."""
+    """Reason operator; nothing happens when it is paused or being paused already, but no release of a hold resumes it then."""
     row = locked(tx, task_id, tenant)
-    if row.state == State.PAUSED or "pause" in row.wanted():
+    held = row.state == State.PAUSED and "hold" in row.wanted()
+    if held and row.lease_token is None:
+        row.unwant("hold")
+    elif (row.state == State.PAUSED and not held) or "pause" in row.wanted():
         return
-    if row.lease_token is None:
+    elif row.lease_token is None:
         asking.pause(tx, row, Reason.OPERATOR, detail=note)
     else:
         _wish(tx, row, "pause", by, note)
@@ -66,6 +69,8 @@ def resume(tx: Writing, task_id: str, by: str, note: str, tenant: str | None) ->
         row.put(revision=row.revision + 1, updated_at_ms=tx.now_ms)
     elif row.state == State.PAUSED and row.reason != Reason.OPERATOR:
         raise Conflict(f"{task_id} waits for a decision ({row.reason}); approve, answer or reject it")
+    elif row.parked:
+        _wish(tx, row, "unpark", by, note)
     else:
         _resume(tx, row, by, note)
 

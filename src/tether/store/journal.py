@@ -157,7 +157,7 @@ def _keep_artifact(tx: Writing, row: TaskRow, artifact: NewArtifact, attempt: in
 
 def _park(tx: Writing, row: TaskRow, park: Park, entry: Entry) -> None:
     """Paused with a live lease: nothing more may be reserved until it is unparked."""
-    asking.pause(tx, row, park.reason, detail=park.message, approval=entry.approval)
+    asking.pause(tx, row, park.reason, detail=park.message, approval=entry.approval, hold=park.hold)
     row.put(parked=1)
     tx.put(_set_open, {"b_task": row.id, "b_open": 0})
 
@@ -169,7 +169,7 @@ def _unpark(tx: Writing, row: TaskRow) -> None:
     event = NewEvent(type="task_resumed", attempt=row.attempt, data={"by": by.get("by", ""), "note": by.get("note", "")})
     moves.move(tx, row, Change.UNPARK, event=event)
     row.put(parked=0)
-    row.unwant("unpark")
+    row.unwant("unpark", "hold")
     tx.put(_set_open, {"b_task": row.id, "b_open": 1})
 
 
@@ -197,7 +197,7 @@ def _change(tx: Writing, row: TaskRow, ending: Ending, entry: Entry) -> None:
         case Change.REQUEUE:
             moves.requeue(tx, row, reason or Reason.OPERATOR, detail=detail, delay_s=ending.not_before_delay_s)
         case Change.PAUSE:
-            asking.pause(tx, row, reason or Reason.OPERATOR, detail=detail, approval=entry.approval)
+            asking.pause(tx, row, reason or Reason.OPERATOR, detail=detail, approval=entry.approval, hold=ending.hold)
         case Change.ESCALATE:
             by, note = _asked_by(row, "escalate", ending)
             asking.escalate(tx, row, by=by, note=note or detail, approval=entry.approval)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from sqlalchemy import bindparam, update
 
@@ -58,18 +59,21 @@ LIMITS = (
 )
 
 
+#: Both for all limits at once, as every reservation and settlement asks.
+_spent = attrgetter(*(limit.used for limit in LIMITS))
+_most = attrgetter(*(limit.allowed for limit in LIMITS))
+
+
 def passed(counters: Counters) -> tuple[str, ...]:
     """Keys of which more was used than is allowed now."""
-    return tuple(limit.key for limit in LIMITS if limit.spent(counters) > limit.most(counters))
+    pairs = zip(LIMITS, _spent(counters), _most(counters), strict=True)
+    return tuple(limit.key for limit, spent, most in pairs if spent > most)
 
 
 def _near(counters: Counters) -> int:
     """Bits of the limits of which 80 % is used."""
-    return sum(
-        limit.bit
-        for limit in LIMITS
-        if limit.most(counters) and limit.spent(counters) * 100 >= limit.most(counters) * _WARN_PERCENT
-    )
+    pairs = zip(LIMITS, _spent(counters), _most(counters), strict=True)
+    return sum([limit.bit for limit, spent, most in pairs if most and spent * 100 >= most * _WARN_PERCENT])
 
 
 def still_warned(counters: Counters, warned: int) -> int:

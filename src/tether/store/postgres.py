@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Select, create_engine, func, literal_column, select, text, tuple_
@@ -53,6 +53,10 @@ class Postgres:
                 "store.url", "needs the PostgreSQL driver, which is not installed", "pip install 'tether[postgres]'"
             ) from None
 
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
     @contextmanager
     def writer(self) -> Generator[Connection]:
         """READ COMMITTED: rows are locked before they are read."""
@@ -85,6 +89,10 @@ class Postgres:
     def alone(self, connection: Connection, name: str) -> None:
         """An advisory lock until the end of the transaction."""
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tether:{name}", 0))))
+
+    def together(self, driver: Any) -> AbstractContextManager[object]:
+        """A pipeline: one round trip for all."""
+        return driver.pipeline()
 
     def upsert(self, table: Any) -> Any:
         """INSERT … ON CONFLICT."""

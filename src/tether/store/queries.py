@@ -21,7 +21,7 @@ class Queries:
 
     def close(self) -> None:
         """Close all connections."""
-        self._database.dialect.engine.dispose()
+        self._database.dialect.close()
 
     def now_ms(self) -> int:
         """The database's clock, Unix time in milliseconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, case, insert, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, case, exists, insert, or_, select, update
 
 from tether.store.documents import COUNTERS, counters_of
 from tether.store.limits import LIMITS, Limit, passed, warn
@@ -35,7 +35,10 @@ def _fits(limit: Limit) -> ColumnElement[bool]:
     return or_(_given(limit.used) == 0, taken + _given(limit.used) <= allowed)
 
 
-_mine = and_(budgets.c.task_id == bindparam("b_task"), budgets.c.lease_token == bindparam("b_lease"), budgets.c.open == 1)
+_used_before = exists().where(calls.c.task_id == bindparam("b_task"), calls.c.call_id == bindparam("b_call"))
+_mine = and_(
+    budgets.c.task_id == bindparam("b_task"), budgets.c.lease_token == bindparam("b_lease"), budgets.c.open == 1, ~_used_before
+)
 _answer = (*COUNTERS, budgets.c.warned)
 _take = Prepared(
     update(budgets)
@@ -44,8 +47,9 @@ _take = Prepared(
     .returning(*_answer)
 )
 _charge = Prepared(update(budgets).where(_mine).values(nanousd=budgets.c.nanousd + _given("nanousd")).returning(*_answer))
-_known_calls = select(calls.c.task_id, calls.c.call_id, calls.c.lease_token, calls.c.state)
-_known_call = Prepared(_known_calls.where(calls.c.task_id == bindparam("b_task"), calls.c.call_id == bindparam("b_call")))
+_known_call = Prepared(
+    select(calls.c.lease_token).where(calls.c.task_id == bindparam("b_task"), calls.c.call_id == bindparam("b_call"))
+)
 _look = Prepared(
     select(*COUNTERS, budgets.c.lease_token, budgets.c.open, *(budgets.c[limit.kept] for limit in LIMITS if limit.kept)).where(
         budgets.c.task_id == bindparam("b_task")
@@ -56,35 +60,22 @@ _look = Prepared(
 def reserve(tx: Writing, items: Sequence[Reserve]) -> list[Reserved | Refused]:
     """Each item granted or refused by itself, in the order given."""
     tx.lock(item.task_id for item in items)
-    known = _known(tx, items)
-    return [_reserve(tx, item, known) for item in items]
+    fresh: dict[tuple[str, str], str] = {}
+    return [_reserve(tx, item, fresh) for item in items]
 
 
-def _known(tx: Writing, items: Sequence[Reserve]) -> dict[tuple[str, str], tuple[str, str]]:
-    """(task id, call id) -> (lease token, state) of those that were reserved before."""
-    asked = [item for item in items if item.call_id]
-    if not asked:
-        return {}
-    if len(asked) == 1:
-        rows = tx.all(_known_call, {"b_task": asked[0].task_id, "b_call": asked[0].call_id})
-        return {(row.task_id, row.call_id): (row.lease_token, row.state) for row in rows}
-    query = _known_calls.where(
-        calls.c.task_id.in_(sorted({item.task_id for item in asked})), calls.c.call_id.in_([item.call_id for item in asked])
-    )
-    return {(row.task_id, row.call_id): (row.lease_token, row.state) for row in tx.all(query)}
-
-
-def _reserve(tx: Writing, item: Reserve, known: dict[tuple[str, str], tuple[str, str]]) -> Reserved | Refused:
-    before = known.get((item.task_id, item.call_id)) if item.call_id else None
-    if before is not None:
-        return _again(tx, item, before)
+def _reserve(tx: Writing, item: Reserve, fresh: dict[tuple[str, str], str]) -> Reserved | Refused:
+    """fresh: (task id, call id) -> lease token of those that are reserved in this transaction."""
+    if (item.task_id, item.call_id) in fresh:
+        return _again(tx, item, fresh[item.task_id, item.call_id])
     row = tx.rows.get(item.task_id)
     granted = tx.one(_charge if item.kind == "charge" else _take, _asked(item)) if row else None
     if row is None or granted is None:
-        return _refusal(tx, item)
+        known = tx.one(_known_call, {"b_task": item.task_id, "b_call": item.call_id})
+        return _refusal(tx, item) if known is None else _again(tx, item, known.lease_token)
     counters = counters_of(granted)
     if item.kind != "step":
-        known[item.task_id, item.call_id] = (item.lease_token, "settled" if item.kind == "charge" else "held")
+        fresh[item.task_id, item.call_id] = item.lease_token
         tx.put(_insert_call, _call(tx, item))
     if item.event is not None:
         tx.note(row, item.event)
@@ -98,7 +89,7 @@ def _asked(item: Reserve) -> dict[str, Any]:
     asked |= {"b_nanousd": item.hold_nanousd, "b_tokens": item.hold_tokens}
     if item.kind in _COUNTED:
         asked[f"b_{_COUNTED[item.kind]}"] = 1
-    return {**asked, "b_final": int(item.final), "b_task": item.task_id, "b_lease": item.lease_token}
+    return {**asked, "b_final": int(item.final), "b_task": item.task_id, "b_lease": item.lease_token, "b_call": item.call_id}
 
 
 def _call(tx: Writing, item: Reserve) -> dict[str, Any]:
@@ -121,11 +112,11 @@ def _call(tx: Writing, item: Reserve) -> dict[str, Any]:
     }
 
 
-def _again(tx: Writing, item: Reserve, before: tuple[str, str]) -> Reserved | Refused:
+def _again(tx: Writing, item: Reserve, lease_token: str) -> Reserved | Refused:
     """Asked for a second time: the same lease gets the same answer, anybody else must choose another id."""
     found = tx.one(_look, {"b_task": item.task_id})
     counters = counters_of(found) if found else None
-    if counters is None or before[0] != item.lease_token:
+    if counters is None or lease_token != item.lease_token:
         return Refused(call_id=item.call_id, limit="call_id", counters=counters)
     return Reserved(call_id=item.call_id, counters=counters, repeated=True)
 

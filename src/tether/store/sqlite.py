@@ -8,16 +8,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Integer, Select, create_engine, event, func, literal_column, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
 from tether.errors import ConfigurationError, StoreUnavailable
 from tether.store.eventrows import event_of, tail_cursor, tail_select
+from tether.store.reading import DriverError
 from tether.store.rows import Tail
 from tether.store.tables import events
 
@@ -48,18 +50,40 @@ class SQLite:
         self.shown = str(self.path)
         _create(self.path)
         self._writing = threading.Lock()
+        self._writer: Connection | None = None
         self.engine = _engine(self.path)
 
     @contextmanager
     def writer(self) -> Generator[Connection]:
-        """BEGIN IMMEDIATE, one thread of this process at a time: waiting here is fair, SQLite's own busy loop is not."""
+        """BEGIN IMMEDIATE, one thread of this process at a time: waiting here is fair, SQLite's own busy loop is not.
+
+        One connection is kept for it: taking one from the pool costs as much as a small transaction.
+        """
         if not self._writing.acquire(timeout=_BUSY_S):
             raise StoreUnavailable(f"the store {self.path} {_MEANINGS['locked'].format(busy=_BUSY_S)}")
         try:
-            with self.engine.connect().execution_options(tether_writes=True) as connection, connection.begin():
-                yield connection
+            if self._writer is None:
+                self._writer = _writing_connection(self.engine)
+            with self._writer.begin():
+                yield self._writer
+        except (DBAPIError, DriverError):
+            self._close_writer()  # whatever was wrong with it, the next one is a new one
+            raise
         finally:
             self._writing.release()
+
+    def _close_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with suppress(DBAPIError):
+                writer.invalidate()
+            writer.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._writing:
+            self._close_writer()
+        self.engine.dispose()
 
     @contextmanager
     def reader(self) -> Generator[Connection]:
@@ -79,6 +103,10 @@ class SQLite:
 
     def alone(self, connection: Connection, name: str) -> None:
         """BEGIN IMMEDIATE let nobody else in already."""
+
+    def together(self, driver: Any) -> AbstractContextManager[object]:  # noqa: ARG002 - there is no way to save
+        """Nothing: the database is in this process."""
+        return nullcontext()
 
     def upsert(self, table: Any) -> Any:
         """INSERT … ON CONFLICT."""
@@ -152,17 +180,20 @@ def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def _writing_connection(engine: Engine) -> Connection:
+    connection = engine.connect().execution_options(tether_writes=True)
+    driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    driver.execute("PRAGMA busy_timeout = 1")  # the waiting is ours: see _begun
+    return connection
+
+
 def _begin(connection: Connection) -> None:
     if not connection.get_execution_options().get("tether_writes"):
         connection.exec_driver_sql("BEGIN")
         return
     driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
-    driver.execute("PRAGMA busy_timeout = 1")
-    try:
-        if not _begun(driver, time.monotonic() + _BUSY_S):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # the last try, whose error is the caller's
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {int(_BUSY_S * 1000)}")
+    if not _begun(driver, time.monotonic() + _BUSY_S):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the last try, whose error is the caller's
 
 
 def _begun(driver: sqlite3.Connection, deadline: float) -> bool:

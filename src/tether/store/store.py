@@ -18,6 +18,7 @@ from tether.store import (
     intents,
     journal,
     leases,
+    metering,
     recording,
     rescuing,
     reserving,
@@ -142,6 +143,11 @@ class Store(Access, Queries):
         """Take a hold back. Raises NotFound."""
         self._database.write(lambda tx: holding.release(tx, hold_id))
 
+    def resume_released(self) -> int:
+        """Let tasks go on that paused for a hold on calls which is in force no longer; returns how many."""
+        found = self._database.read(holding.released)
+        return self._database.write(lambda tx: holding.resume(tx, found)) if found else 0
+
     def erase(self, task_id: str, *, tenant: str | None = None) -> None:
         """Erase goal, input, results, checkpoints and event data of a final task; figures stay. Raises NotFound, Conflict."""
         self._database.write(lambda tx: forgetting.erase(tx, task_id, tenant))
@@ -248,6 +254,10 @@ class Store(Access, Queries):
     def settle(self, items: Sequence[r.Settle]) -> list[r.Settled]:
         """Settle reserved calls in one transaction; repeating one changes nothing. Works after the lease is gone."""
         return self._database.write(lambda tx: settling.settle(tx, items)) if items else []
+
+    def meter(self, items: Sequence[metering.Metered]) -> list[Any]:
+        """Settle, append, record, then reserve, all in one transaction; the answers of each, in the order given."""
+        return self._database.write(lambda tx: metering.meter(tx, items)) if items else []
 
     def record(self, items: Sequence[r.Recording]) -> list[bool]:
         """Keep answers of models in one transaction; repeating one changes nothing. False where there is no room."""

@@ -69,7 +69,7 @@ tasks = Table(
     _text("lease_token", null=True),
     _text("worker_id", null=True),
     _int("parked"),  # paused with a live lease
-    _text("wants"),  # intents of clients for the lease holder: {kind: {by, note}}
+    _text("wants"),  # intents of clients for the lease holder: {kind: {by, note}}; hold: what a paused task waits for
     _int("claimed_epoch"),
     _text("agent_version", null=True),
     _int("max_attempts"),

@@ -87,8 +87,10 @@ class TaskRow:
 
     def unwant(self, *kinds: str) -> None:
         """Take intents back; without kinds, all."""
-        left = {kind: value for kind, value in self.wanted().items() if kinds and kind not in kinds}
-        self.put(wants=json.dumps(left) if left else "")
+        wanted = self.wanted()
+        left = {kind: value for kind, value in wanted.items() if kinds and kind not in kinds}
+        if left != wanted:
+            self.put(wants=json.dumps(left) if left else "")
 
 
 def standing(state: str, reason: str | None, parked: int, wants: str) -> tuple[str, str | None]:

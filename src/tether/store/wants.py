@@ -14,8 +14,9 @@ __all__ = ["honour", "resume"]
 def honour(tx: Writing, row: TaskRow) -> None:
     """The strongest wish that still makes sense where the task stands now; the others are void."""
     wanted = {} if row.state in FINAL else row.wanted()
-    if row.wants:
-        row.unwant()
+    row.unwant()
+    if "hold" in wanted:  # what it waits for stays true without a lease
+        row.want("hold", **wanted["hold"])
     if "cancel" in wanted:
         moves.cancel(tx, row, **wanted["cancel"])
     elif "reject" in wanted and row.state == State.PAUSED:

@@ -115,11 +115,15 @@ class LiveAttempt:
         return self.agent.kind == "builtin" or self.checkpoint is not None
 
     @property
+    def may_wait(self) -> bool:
+        """Whether its calls may be held instead of refused."""
+        willing = self.is_live and self.stop_wanted is None and self.agent.park_s > 0 and self.parkings < MOST_PARKINGS
+        return willing and not self.can_checkpoint
+
+    @property
     def may_park(self) -> bool:
         """Whether its calls over budget are held instead of refused."""
-        pauses = self.claim.task.on_budget_exceeded == "checkpoint_and_pause"
-        willing = self.is_live and self.stop_wanted is None and self.agent.park_s > 0 and self.parkings < MOST_PARKINGS
-        return pauses and willing and not self.can_checkpoint
+        return self.may_wait and self.claim.task.on_budget_exceeded == "checkpoint_and_pause"
 
     @property
     def wraps_up(self) -> bool:

@@ -26,6 +26,7 @@ from tether.worker.clocks import Clocks
 from tether.worker.conversation import Conversation
 from tether.worker.ending import Closing, exit_code
 from tether.worker.gateway import Admission
+from tether.worker.holding import stopped
 from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, of_deadline
 from tether.worker.output import Pipe
@@ -155,6 +156,8 @@ class Attempts:
     def _admit(self, attempt: LiveAttempt, listeners: dict[str, int]) -> None:
         copies = {name: os.dup(fd) for name, fd in listeners.items()}
         packet = launching.gateway_packet(self._around.settings, attempt)
+        if self._around.holding:  # before its first call
+            self._around.gateway.tell(self._around.holding.packet(self.all()))
         self._around.gateway.admit(attempt.key, Admission(packet=packet, listeners=copies))
 
     # --- reports ----------------------------------------------------------------------------------------------------
@@ -313,7 +316,7 @@ class Attempts:
         elif op == "web":
             attempt.clocks.alive(now)
             self._counted(attempt, packet)
-        elif op == "refused" and packet.get("limit") in _BUDGET_LIMITS:
+        elif op == "refused":
             self._refused(attempt, packet)
         elif op == "parked":
             self._parked(attempt, packet)
@@ -343,15 +346,20 @@ class Attempts:
             self._around.journal.write(attempt.entry(web_counting="connections"))
 
     def _refused(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
-        self._conversations[attempt.key].over_budget(*_amounts(packet))
+        """A call was refused; only for the budget, or for an operator's hold, the attempt ends."""
+        if packet.get("limit") in _BUDGET_LIMITS:
+            self._conversations[attempt.key].over_budget(*_amounts(packet))
+        elif packet.get("limit") == "operator":
+            self._conversations[attempt.key].leave(stopped(attempt, self._around.holding.of(attempt)))
 
     def _parked(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
         """The gateway holds a call; where it shall not be held it is refused after all."""
+        call_id, limit = str(packet.get("call_id")), packet.get("limit")
         self._flush(attempt)  # whoever decides sees all it said
-        if self.parking.begin(attempt, str(packet.get("call_id")), *_amounts(packet)):
-            return
-        self._around.gateway.tell({"op": "reject", "key": attempt.key, "why": "the attempt is ending"})
-        if packet.get("limit") in _BUDGET_LIMITS:
+        if self.parking.of(attempt) is None and limit != "operator" and limit not in _BUDGET_LIMITS:
+            self._around.gateway.tell({"op": "resume", "key": attempt.key})  # it was paused, and goes on since
+        elif not self.parking.begin(attempt, call_id, *_amounts(packet)):
+            self._around.gateway.tell({"op": "reject", "key": attempt.key, "why": "the attempt is ending"})
             self._refused(attempt, packet)
 
     def _link_over_http(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:

@@ -306,6 +306,13 @@ class Conversation:
         end = self._around.end
         attempt.stop_timer = self._around.loop.after(leave_s, lambda: end(attempt, attempt.stop_wanted or outcome, dump=True))
 
+    def leave(self, outcome: Outcome) -> None:
+        """The attempt is to end like this; it gets a moment to return by itself."""
+        attempt = self._attempt
+        if attempt.is_live and attempt.stop_wanted is None:
+            attempt.stop_wanted = outcome
+            attempt.stop_timer = self._around.loop.after(_LEAVE_S, lambda: self._around.end(attempt, outcome, dump=True))
+
     def _accounted(self, outcome: Outcome, limit: str, used: float, allowed: float, found: Account | TetherError) -> None:
         """The question also says on what the budget went, if the store knew before the attempt ended."""
         attempt = self._attempt

@@ -268,6 +268,7 @@ class Closing:
             result=outcome.result if outcome.has_result else UNSET,
             not_before_delay_s=verdict.delay_s,
             consumes_attempt=verdict.consumes_attempt,
+            hold=outcome.hold,
         )
 
     def _approval(self) -> NewApproval | None:

@@ -182,7 +182,8 @@ def _tool(settings: Settings, name: str) -> dict[str, Any]:
 
 def rehearsed(settings: Settings, agent: AgentSettings) -> dict[str, Any]:
     """What the built-in agent's zygote warms up with: the client of its model's kind, its tools."""
-    return {"provider": _provider(settings, agent.model), "tools": list(agent.tools), "instructions": agent.instructions}
+    provider = _provider(settings, agent.model)
+    return {"provider": provider, "model": agent.model, "tools": list(agent.tools), "instructions": agent.instructions}
 
 
 def _provider(settings: Settings, alias: str) -> str:
@@ -290,7 +291,7 @@ def gateway_packet(settings: Settings, attempt: LiveAttempt) -> dict[str, Any]:
         "infer": attempt.agent.kind != "builtin",
         "policy": {
             "on_budget_exceeded": claim.task.on_budget_exceeded,
-            "can_checkpoint": not attempt.may_park,
+            "can_checkpoint": not attempt.may_wait,
             "records": not attempt.can_checkpoint and attempt.agent.replay != "off",
             "replays": attempt.replays,
         },
@@ -309,4 +310,4 @@ def host_listeners() -> dict[str, socket.socket]:
 
 def _parked_s(attempt: LiveAttempt) -> float:
     """Seconds the attempt may be parked in all, in which its clocks stand still and the kernel's timer does not."""
-    return attempt.agent.park_s * MOST_PARKINGS if attempt.may_park else 0.0
+    return attempt.agent.park_s * MOST_PARKINGS if attempt.may_wait else 0.0

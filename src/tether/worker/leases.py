@@ -7,6 +7,7 @@ whole lease of its own healthy beats, so an outage of the store (or a fresh star
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import socket
@@ -29,6 +30,11 @@ log = logging.getLogger("tether.worker")
 _RETRY_S = 0.2
 _HOUSEKEEPING_S = 1.0
 _HOLDS_S = 0.5
+#: An attempt that was claimed starts before this thread looks after anything else.
+_AFTER_YOU_S = 0.02
+#: Of the time between two looks, so that each of them sees the wishes, jitter or not, and no other turn does.
+_WISHES_SHARE = 0.8
+_LATE_PAUSES_S = 5.0
 _ORPHANS_S = 30.0
 
 
@@ -189,11 +195,15 @@ class Claims:
         self._ended = False
         self.is_claiming = True
         self._due: dict[int, float] = {}
+        self._holds: set[str] = set()
+        self._released_s = -math.inf
         self._chores = (
-            _Chore(every_s=_HOLDS_S, work=lambda: self._wanted.held(self._store.holds())),
+            _Chore(every_s=poll_s * _WISHES_SHARE, work=self._look_for_wishes),
+            _Chore(every_s=_HOLDS_S, work=self._look_at_holds),
             _Chore(every_s=_HOUSEKEEPING_S, work=self._rescue),
             _Chore(every_s=_HOUSEKEEPING_S, work=self._store.expire_waits),
             _Chore(every_s=_ORPHANS_S, work=lambda: self._store.settle_orphans(older_than_s=2 * self._lease_s)),
+            _Chore(every_s=_ORPHANS_S, work=self._store.resume_released),
         )
         self._thread = threading.Thread(target=self._live, name="claims", daemon=True)
 
@@ -225,54 +235,50 @@ class Claims:
             self._thread.join(5)
 
     def _live(self) -> None:
-        more = False
         while not self._ended:
-            asked = more
-            if self._woken.is_set():
+            asked = self._woken.is_set()
+            if asked:
                 self._woken.clear()
-                asked = True
             told, self._told = self._told, False
             if told and not self._is_late():
                 # Somebody waits for this one; the rest can wait for him.
-                more = self._guarded(lambda: self._claim(told=True))
+                self._guarded(lambda: self._claim(told=True))
+                self._woken.wait(_AFTER_YOU_S)
                 self._tidy()
             else:
                 # Expiry comes before claims: what waited too long is not begun.
                 self._tidy()
-                is_due = asked or told or time.monotonic() >= self._claim_due_s
-                more = is_due and self._guarded(self._claim)
-            if not more:
-                self._woken.wait(self._poll_s)
+                if asked or told or time.monotonic() >= self._claim_due_s:
+                    self._guarded(self._claim)
+            self._woken.wait(self._poll_s)
 
     def _is_late(self) -> bool:
         """Whether this thread stood still, so that expiry may be long overdue."""
         return not self._due or time.monotonic() > min(self._due.values()) + _HOUSEKEEPING_S
 
     def _tidy(self) -> None:
-        """The chores whose time has come, and the wishes."""
+        """The chores whose time has come."""
         for number, chore in enumerate(self._chores):
             if time.monotonic() >= self._due.get(number, 0):
                 # A little jitter keeps the workers of a fleet from sweeping at the same moment.
                 self._due[number] = time.monotonic() + chore.every_s * random.uniform(0.8, 1.2)
                 self._guarded(chore.work)
-        self._guarded(self._look_for_wishes)
 
-    def _guarded(self, work: Callable[[], object]) -> bool:
+    def _guarded(self, work: Callable[[], object]) -> None:
         try:
-            return bool(work())
+            work()
         except StoreUnavailable as error:
             log.warning("claims: %s", error)
             self._woken.wait(_RETRY_S)
         except Exception:
             log.exception("claims")
-        return False
 
     def _look_for_wishes(self) -> None:
         intents = self._store.intents(self._me.id)
         if intents:
             self._wanted.wanted(intents)
 
-    def _claim(self, *, told: bool = False) -> bool:
+    def _claim(self, *, told: bool = False) -> None:
         with self._turned:
             self._begun += 1
         free = self._wanted.free_slots if self.is_claiming else 0
@@ -283,7 +289,17 @@ class Claims:
         with self._turned:
             self._looked, self._had_room = self._begun, free > 0
             self._turned.notify_all()
-        return bool(claims)
+
+    def _look_at_holds(self) -> None:
+        """Tell what is in force. After a release, tasks that paused for it go on, also those whose pause is written just now."""
+        holds = self._store.holds()
+        ids = {hold.id for hold in holds}
+        if self._holds - ids:
+            self._released_s = time.monotonic()
+        self._holds = ids
+        self._wanted.held(holds)
+        if time.monotonic() - self._released_s < _LATE_PAUSES_S:
+            self._store.resume_released()
 
     def _rescue(self) -> None:
         workers = self._store.workers()

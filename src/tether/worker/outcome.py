@@ -31,7 +31,7 @@ class Outcome:
     reason: the closed code. message: plain words for the user. result: set when `has_result`. exit: exit code, minus the
     signal, or None. deadline: the one that passed, `late_s` after it was due. question: makes the task pause.
     pause: the task is to wait for a human. hand_back: the attempt did nothing wrong and is tried again at once.
-    for_good: no other attempt may follow.
+    for_good: no other attempt may follow. hold: id of the hold on calls it pauses for.
     """
 
     reason: Reason
@@ -45,6 +45,7 @@ class Outcome:
     pause: bool = False
     hand_back: bool = False
     for_good: bool = False
+    hold: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,8 @@
-"""Parking: over budget, an agent that cannot checkpoint waits with its call held, its clocks stopped and its slot given away.
+"""Parking: over budget, or stopped by an operator, an agent that cannot checkpoint waits with its call held, its clocks stopped
+and its slot given away.
 
-A decision lets it go on or ends it; park_s, a drain or a doubtful lease end its processes, and its task stays paused.
+A decision (or the release of the hold) lets it go on or ends it; park_s, a drain or a doubtful lease end its processes, and its
+task stays paused.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from tether.errors import TetherError
 from tether.lifecycle import Reason
 from tether.store.rows import Account, Intent, NewApproval, Park, Written
 from tether.worker.attempt import LiveAttempt
+from tether.worker.holding import stopped
 from tether.worker.loop import Timer, now_s
 from tether.worker.outcome import Outcome
 from tether.worker.overspending import budget_question, overspent
@@ -27,12 +30,16 @@ _LEAVE_S = 1.0
 
 @dataclass(kw_only=True, eq=False)
 class Parked:
-    """An attempt that waits. calls: ids of its held calls; asked: the approval's id once it is being written."""
+    """An attempt that waits. calls: ids of its held calls; asked: the approval's id once it is being written, "" without one.
+
+    outcome: how it ends if it waits too long.
+    """
 
     limit: str
     used: float
     allowed: float
     park_s: float
+    outcome: Outcome
     calls: list[str] = field(default_factory=list[str])
     asked: str | None = None
     timer: Timer | None = None
@@ -57,15 +64,20 @@ class Parking:
         if parked is not None:
             self._hold(attempt, parked, call_id)
             return not parked.rejected
-        if not attempt.may_park:
+        held = limit == "operator"
+        if not (attempt.may_wait if held else attempt.may_park):
             return False
+        outcome = stopped(attempt, self._around.holding.of(attempt)) if held else overspent(attempt, limit, used, allowed)
         attempt.parkings += 1
         attempt.clocks.freeze(now_s())
         park_s = min(attempt.agent.park_s, attempt.claim.timeouts.approval_s)
-        parked = Parked(limit=limit, used=used, allowed=allowed, park_s=park_s, calls=[call_id])
+        parked = Parked(limit=limit, used=used, allowed=allowed, park_s=park_s, outcome=outcome, calls=[call_id])
         self._parked[attempt.key] = parked
         parked.timer = self._around.loop.after(park_s, partial(self._over, attempt))
         self._slots(1)
+        if held:
+            self._pause(attempt, parked, Park(reason=Reason.OPERATOR, message=outcome.message, hold=outcome.hold or ""))
+            return True
         task_id = attempt.claim.task_id
         self._around.journal.ask(
             lambda store: (store.account(task_id), repeated(store, task_id)), partial(self._ask, attempt, parked)
@@ -94,7 +106,7 @@ class Parking:
         parked = self.of(attempt)
         if parked is None:
             return False
-        outcome = overspent(attempt, parked.limit, parked.used, parked.allowed)
+        outcome = parked.outcome
         self._around.end(attempt, replace(outcome, message=f"{outcome.message} Its call was held no longer: {why}."), dump=True)
         return True
 
@@ -110,14 +122,16 @@ class Parking:
         question = budget_question(attempt, parked.limit, parked.used, parked.allowed, account, again)
         details = {**question.details, "park_s": parked.park_s}
         approval = NewApproval(kind=question.kind, question=question.text, details=details)
-        parked.asked, attempt.parked = approval.id, True
+        self._pause(attempt, parked, Park(reason=Reason.BUDGET, message=parked.outcome.message), approval)
+
+    def _pause(self, attempt: LiveAttempt, parked: Parked, park: Park, approval: NewApproval | None = None) -> None:
+        parked.asked, attempt.parked = approval.id if approval else "", True
         events = [self._event(attempt, parked, call_id) for call_id in parked.calls]
-        park = Park(reason=Reason.BUDGET, message=f"The budget is used up: {parked.limit} {parked.used:g} of {parked.allowed:g}.")
         entry = attempt.entry(*events, approval=approval, park=park)
         self._around.journal.write(entry, partial(self._written, attempt))
 
     def _event(self, attempt: LiveAttempt, parked: Parked, call_id: str) -> Any:
-        return attempt.event("call_parked", call_id=call_id, approval=parked.asked, park_s=parked.park_s)
+        return attempt.event("call_parked", call_id=call_id, approval=parked.asked or None, park_s=parked.park_s)
 
     def _hold(self, attempt: LiveAttempt, parked: Parked, call_id: str) -> None:
         if parked.rejected:
@@ -163,7 +177,7 @@ class Parking:
     def _over(self, attempt: LiveAttempt) -> None:
         parked = self.of(attempt)
         if parked is not None and not parked.rejected:
-            self.end(attempt, f"nobody decided within {parked.park_s:g} s (park_s)")
+            self.end(attempt, f"it waited {parked.park_s:g} s (park_s)")
 
     def _forget(self, attempt: LiveAttempt) -> bool:
         parked = self._parked.pop(attempt.key, None)

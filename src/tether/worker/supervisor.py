@@ -27,7 +27,7 @@ from tether.worker.attempt import LiveAttempt
 from tether.worker.attempts import Attempts
 from tether.worker.gateway import GatewayProcess
 from tether.worker.hiding import Hiding
-from tether.worker.holding import hold_packet
+from tether.worker.holding import Holding
 from tether.worker.journal import Journal
 from tether.worker.keeping import Keeper
 from tether.worker.leases import Claims, Heart, boottime_s, new_worker
@@ -91,6 +91,7 @@ class Supervisor:
             gateway=self._gateway,
             keeper=Keeper(settings, self._hiding),
             hiding=self._hiding,
+            holding=Holding(settings),
             threads=ThreadPoolExecutor(_THREADS, thread_name_prefix="offload"),
             checks=ResultChecks(),
             end=lambda attempt, outcome, *, dump: self._attempts.end(attempt, outcome, dump=dump),
@@ -172,10 +173,14 @@ class Supervisor:
     def held(self, holds: list[Hold]) -> None:
         """What operators hold now; told again while there is any, since attempts and gateways come and go."""
         if holds or self._held:
-            self._loop.post(lambda: self._gateway.tell(hold_packet(holds, self._attempts.all(), self._settings)))
+            self._loop.post(lambda: self._hold(holds))
         self._held = bool(holds)
 
     # --- wishes -----------------------------------------------------------------------------------------------------
+
+    def _hold(self, holds: list[Hold]) -> None:
+        self._around.holding.take(holds)
+        self._gateway.tell(self._around.holding.packet(self._attempts.all()))
 
     def _act(self, intent: Intent) -> None:
         attempt = self._attempts.of_task(intent.task_id)

@@ -11,6 +11,7 @@ from tether.config import Settings
 from tether.worker.attempt import LiveAttempt
 from tether.worker.gateway import GatewayProcess
 from tether.worker.hiding import Hiding
+from tether.worker.holding import Holding
 from tether.worker.journal import Journal
 from tether.worker.keeping import Keeper
 from tether.worker.loop import Loop
@@ -40,6 +41,7 @@ class Surroundings:
     gateway: GatewayProcess
     keeper: Keeper
     hiding: Hiding
+    holding: Holding
     threads: ThreadPoolExecutor
     checks: ResultChecks
     end: End

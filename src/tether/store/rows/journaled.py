@@ -81,10 +81,14 @@ class NewArtifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Park:
-    """The task pauses but the attempt keeps its process tree and its lease (a call is held at the gateway)."""
+    """The task pauses but the attempt keeps its process tree and its lease (a call is held at the gateway).
+
+    hold: as in Ending.
+    """
 
     reason: Reason
     message: str = ""
+    hold: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +98,7 @@ class Ending:
     change: FINISH | FAIL | REQUEUE | PAUSE | CANCEL | ESCALATE | REJECT, or None for a parked attempt that ends while its task
     stays paused. reason: of the task and of the attempt. attempt_state: succeeded | failed | paused | cancelled.
     consumes_attempt: counts against max_attempts. not_before_delay_s: back-off of a REQUEUE. message: plain words, may be empty.
+    hold: id of the operator's hold that stopped its calls; a task that pauses for it goes on when it is released.
     """
 
     change: Change | None
@@ -105,6 +110,7 @@ class Ending:
     consumes_attempt: bool = False
     attempt_reason: Reason | None = None
     by: str = ""
+    hold: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

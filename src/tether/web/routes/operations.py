@@ -45,7 +45,7 @@ _CSV = {"text/csv": {"schema": {"type": "string"}}, "application/x-ndjson": {"sc
     "/holds", status_code=201, response_model=Document, responses=problems(408, 413, 415), summary="Hold claims or calls"
 )
 async def hold(request: Request, body: HoldIn, caller: Admin) -> Response:
-    """Workers claim nothing that matches, or the gateway refuses its calls, from within a second on until it is released."""
+    """Within a second, workers claim nothing that matches, or its calls are stopped and its tasks pause, until it is released."""
     service = service_of(request)
     given = body.model_dump(exclude={"by"})
     if caller.sees is not None and body.tenant != caller.tenant:
