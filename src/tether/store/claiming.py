@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Executable, bindparam, insert, literal_column, select, update
+from sqlalchemy import Executable, and_, bindparam, insert, literal_column, select, update
 
 from tether.lifecycle import Change, State
 from tether.store import checkpoints
 from tether.store.access_tables import secrets as sealed_secrets
 from tether.store.dialect import Dialect
-from tether.store.documents import approval_of, read_counters, read_payloads
+from tether.store.documents import COUNTERS, approval_of, counters_of
 from tether.store.moves import move
 from tether.store.payloads import unpack
 from tether.store.prepared import Prepared, among, listed
 from tether.store.reading import Reading
-from tether.store.rows import Checkpoint, Claim, ToolRecord
-from tether.store.tables import approvals, attempts, budgets, events, tasks, workers
+from tether.store.rows import Checkpoint, Claim, Counters, ToolRecord
+from tether.store.tables import approvals, attempts, budgets, events, payloads, tasks, workers
 from tether.store.taskrow import TaskRow
 from tether.store.waiting import Wanted, candidates
 from tether.store.writing import Writing
@@ -31,10 +32,8 @@ _insert_attempt = Prepared(insert(attempts))
 _open_budget = Prepared(
     update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(open=1, lease_token=bindparam("b_lease"))
 )
-_alive = Prepared(
-    select(workers.c.id).where(
-        workers.c.id == bindparam("b_id"), workers.c.state == "live", workers.c.lease_until_ms > bindparam("b_now")
-    )
+_worker = Prepared(
+    lambda dialect: select(dialect.now_ms(), workers.c.state, workers.c.lease_until_ms).where(workers.c.id == bindparam("b_id"))
 )
 _PROMOTED_AT_ONCE = 500
 _TOOLS_READ = 2000
@@ -73,57 +72,86 @@ def promote(tx: Writing) -> None:
 
 def claim(tx: Writing, worker_id: str, wanted: Wanted, n: int) -> list[Claim]:
     """Lease up to n tasks to a live worker."""
-    if n <= 0 or tx.one(_alive, {"b_id": worker_id, "b_now": tx.now_ms}) is None:
+    if n <= 0 or not _is_live(tx, worker_id):
         return []
     promote(tx)
     rows = candidates(tx, wanted, n)
     for row in rows:
         tx.rows[row.id] = row
     before = {row.id: row.reason for row in rows}
-    budget_rows = read_counters(tx, [row.id for row in rows])
-    documents = read_payloads(tx, [row.id for row in rows], ["spec", "partial"])
-    sealed = _sealed(tx, [row.id for row in rows])
+    kept = _kept(tx, [row.id for row in rows])
     claims: list[Claim] = []
     for row in rows:
         found = checkpoints.read(tx, row.id) if row.checkpoint else None
-        _lease(tx, row, worker_id, budget_rows[row.id].epoch, found[0] if found else None)
+        _lease(tx, row, worker_id, kept[row.id].counters.epoch, found[0] if found else None)
         claims.append(
             Claim(
                 task_id=row.id,
                 lease_token=row.lease_token or "",
                 attempt=row.attempt,
-                task=Task.of(documents[row.id, "spec"]),
-                counters=budget_rows[row.id],
+                task=Task.of(kept[row.id].spec),
+                counters=kept[row.id].counters,
                 timeouts=row.limits(),
                 agent_version=row.agent_version,
                 active_s=row.active_ms / 1000,
                 failures=row.failures,
                 losses=row.losses,
-                last_step=budget_rows[row.id].steps,
+                last_step=kept[row.id].counters.steps,
                 checkpoint=found[0] if found else None,
-                partial=documents.get((row.id, "partial")),
+                partial=kept[row.id].partial,
                 answers=_answers(tx, row),
                 tools=_tools(tx, row, found[1] if found else 0),
                 reason=before[row.id],
                 approval=_decided(tx, row),
                 created_at_ms=row.created_at_ms,
                 claimed_at_ms=tx.now_ms,
-                sealed=sealed.get(row.id),
+                sealed=kept[row.id].sealed,
             )
         )
     return claims
 
 
-def _sealed(tx: Writing, task_ids: Sequence[str]) -> dict[str, bytes | None]:
+def _is_live(tx: Writing, worker_id: str) -> bool:
+    """Whether the worker may claim; the clock comes with the answer."""
+    row = tx.one(_worker, {"b_id": worker_id})
+    if row is None:
+        return False
+    tx.now_ms = row[0]
+    return row.state == "live" and row.lease_until_ms > tx.now_ms
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """What is kept of a task beside its row."""
+
+    counters: Counters
+    spec: Any
+    partial: Any
+    sealed: bytes | None
+
+
+def _kept(tx: Writing, task_ids: Sequence[str]) -> dict[str, _Kept]:
     if not task_ids:
         return {}
     given = listed(task_ids)
-    return {row.task_id: row.data for row in tx.all(_sealed_of(len(given)), given)}
+    return {
+        row.task_id: _Kept(counters=counters_of(row), spec=unpack(row.spec), partial=unpack(row.partial), sealed=row.sealed)
+        for row in tx.all(_kept_of(len(given)), given)
+    }
 
 
 @lru_cache(maxsize=16)
-def _sealed_of(size: int) -> Prepared:
-    return Prepared(select(sealed_secrets).where(among(sealed_secrets.c.task_id, size)))
+def _kept_of(size: int) -> Prepared:
+    spec, partial, task_id = payloads.alias("spec"), payloads.alias("partial"), budgets.c.task_id
+    return Prepared(
+        select(
+            *COUNTERS, task_id, spec.c.data.label("spec"), partial.c.data.label("partial"), sealed_secrets.c.data.label("sealed")
+        )
+        .join(spec, and_(spec.c.task_id == task_id, spec.c.name == "spec"))
+        .outerjoin(partial, and_(partial.c.task_id == task_id, partial.c.name == "partial"))
+        .outerjoin(sealed_secrets, sealed_secrets.c.task_id == task_id)
+        .where(among(task_id, size))
+    )
 
 
 def _lease(tx: Writing, row: TaskRow, worker_id: str, epoch: int, checkpoint: Checkpoint | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -57,13 +58,25 @@ class Reading:
         try:
             (cursor.executemany if many else cursor.execute)(form.text, values)
         except self.dialect.engine.dialect.loaded_dbapi.Error as error:
-            lost = self.dialect.engine.dialect.is_disconnect(error, self._driver, cursor)
-            if lost:
-                self.connection.invalidate(error)
-                self.dialect.engine.dispose()  # the other pooled connections went with the same server
-            raise DriverError(error, lost=lost) from error
+            raise self._failed(error, cursor) from error
         self.executed += 1
         return cursor
+
+    @contextmanager
+    def _together(self) -> Generator[None]:
+        """Statements sent in here are not waited for one by one."""
+        try:
+            with self.dialect.together(self._driver):
+                yield
+        except self.dialect.engine.dialect.loaded_dbapi.Error as error:
+            raise self._failed(error, None) from error
+
+    def _failed(self, error: Any, cursor: Any) -> DriverError:
+        lost = self.dialect.engine.dialect.is_disconnect(error, self._driver, cursor)
+        if lost:
+            self.connection.invalidate(error)
+            self.dialect.engine.dispose()  # the other pooled connections went with the same server
+        return DriverError(error, lost=lost)
 
 
 _NOW = Prepared(lambda dialect: select(dialect.now_ms()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,9 +104,10 @@ class Writing(Reading):
                 names = tuple(sorted(row.changed))
                 self.put(_update_task(names), {"b_id": row.id, **{f"b_{name}": getattr(row, name) for name in names}})
                 row.changed = set()
-        pending, self._pending = self._pending, {}
-        for statement, values in pending.items():
-            if values:
+        pending = [(statement, values) for statement, values in self._pending.items() if values]
+        self._pending = {}
+        with self._together() if len(pending) > 1 else nullcontext():
+            for statement, values in pending:
                 self._send_all(statement, values)
 
     def _send_all(self, statement: Prepared, values: list[dict[str, Any]]) -> None:
