@@ -200,7 +200,7 @@ class Claims:
         self._chores = (
             _Chore(every_s=poll_s * _WISHES_SHARE, work=self._look_for_wishes),
             _Chore(every_s=_HOLDS_S, work=self._look_at_holds),
-            _Chore(every_s=_HOUSEKEEPING_S, work=self._rescue),
+            _Chore(every_s=min(_HOUSEKEEPING_S, lease_s / 4), work=self._rescue),
             _Chore(every_s=_HOUSEKEEPING_S, work=self._store.expire_waits),
             _Chore(every_s=_ORPHANS_S, work=lambda: self._store.settle_orphans(older_than_s=2 * self._lease_s)),
             _Chore(every_s=_ORPHANS_S, work=self._store.resume_released),
