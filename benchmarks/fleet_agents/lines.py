@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
+import urllib.request
 from typing import Any
 
 
@@ -26,3 +28,17 @@ def stay(task: Any, link: Any) -> None:
     while True:
         link.step()
         time.sleep(1)
+
+
+def work(task: Any, link: Any) -> str:
+    """A question to the model, a checkpoint and a pause in each step."""
+    for number in range(task.input["steps"]):
+        link.step()
+        body = json.dumps({"model": "default", "messages": [{"role": "user", "content": f"{task.goal} {number}"}]}).encode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
+        request = urllib.request.Request(f"{os.environ['OPENAI_BASE_URL']}/chat/completions", body, headers)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            response.read()
+        link.checkpoint({"number": number})
+        time.sleep(task.input["pause_s"])
+    return "done"
