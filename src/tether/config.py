@@ -157,6 +157,10 @@ class Settings(BaseSettings):
         """All agents, the built-in one first."""
         return ["autogpt", *sorted(set(self.agents) - {"autogpt"})]
 
+    def tool_names(self) -> list[str]:
+        """The tools of all agents, and those with a section of their own."""
+        return sorted({tool for name in self.agent_names() for tool in self.agent(name).tools} | set(self.tools))
+
     def budget_for(self, task_type: str, given: Budget | Mapping[str, Any] | None) -> Budget:
         """The budget of a task: what it gives, else its type's, else the defaults; raises ValidationError over a ceiling."""
         kind = self.task_types.get(task_type)

@@ -17,6 +17,7 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from played import PlayedWorker
+from tether.web.app import listed
 
 load_all_checks()
 
@@ -45,9 +46,16 @@ def schema(api: Any) -> Any:
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large, HealthCheck.large_base_example]
 _EXAMPLES = {GenerationMode.POSITIVE: 12, GenerationMode.NEGATIVE: 8}
-#: A URL may be well written and still lead inward; a hold of claims has no model. Both are refused on purpose.
-EXCLUDED = {"POST /v1/webhooks": [positive_data_acceptance], "POST /v1/holds": [positive_data_acceptance]}
+#: A URL may be well written and still lead inward; a hold of claims has no model; what an approval adds is bounded together
+#: with what the task has. These are refused on purpose.
+EXCLUDED = {
+    "POST /v1/webhooks": [positive_data_acceptance],
+    "POST /v1/holds": [positive_data_acceptance],
+    "POST /v1/approvals/{approval_id}/decision": [positive_data_acceptance],
+}
 _PHASES = [Phase.explicit, Phase.generate]
+#: Of the document of no server in particular, so that a new route is asked too.
+OPERATIONS = [(method.upper(), path) for path, methods in listed()["paths"].items() for method in methods]
 
 
 def _ask(operation: Any, mode: GenerationMode, headers: dict[str, str], excluded: list[Any]) -> None:
@@ -72,19 +80,14 @@ def _with_a_key_of_its_own(case: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
-def test_every_operation_does_what_the_document_says(schema: Any, mode: GenerationMode) -> None:
+@pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=map(" ".join, OPERATIONS))
+def test_an_operation_does_what_the_document_says(schema: Any, method: str, path: str, mode: GenerationMode) -> None:
     """All checks: no 5xx, no undocumented status or type, answers as described, keys enforced, bad data refused."""
-    failed: list[str] = []
     document, headers = schema
-    for result in document.get_all_operations():
-        operation = result.ok()
-        try:
-            _ask(operation, mode, headers, EXCLUDED.get(operation.label, []))
-        except Unsatisfiable:
-            assert mode is GenerationMode.NEGATIVE, operation.label
-        except (AssertionError, BaseExceptionGroup) as error:
-            failed.append(f"{operation.label}: {error!r}"[:600])
-    assert not failed, "\n".join(failed)
+    try:
+        _ask(document[path][method], mode, headers, EXCLUDED.get(f"{method} {path}", []))
+    except Unsatisfiable:
+        assert mode is GenerationMode.NEGATIVE
 
 
 def test_the_document_has_examples_and_problems(api: Any) -> None:

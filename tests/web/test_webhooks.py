@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -81,8 +83,12 @@ def test_every_change_is_told_signed(http: httpx2.Client, worker: PlayedWorker, 
     last = told[-1]["data"]
     assert (last["task"]["id"], last["task"]["result"], last["event"]["seq"]) == (task_id, {"a": 1}, 3)
     assert len({headers["webhook-id"] for _, headers, _ in receiver.got}) == 3
-    sent = http.get("/v1/webhooks/deliveries").json()["data"]
-    assert {delivery["state"] for delivery in sent} == {"delivered"}
+
+    def noted() -> bool:
+        sent = http.get("/v1/webhooks/deliveries").json()["data"]
+        return {delivery["state"] for delivery in sent} == {"delivered"}
+
+    until(noted, "not noted as delivered")
     assert "secret" not in http.get(f"/v1/webhooks/{made['id']}").json()
     http.delete(f"/v1/webhooks/{made['id']}")
 
@@ -186,3 +192,23 @@ def test_waits_grow_and_end_after_a_day() -> None:
     assert 20 <= len(waits) <= 40
     assert day_s - 3600 <= at_s <= day_s
     assert again_in_s(3, 0, day_s, 0.0) == 40 != again_in_s(3, 0, day_s, 1.0) == 120
+
+
+def test_a_target_that_hangs_holds_up_no_other(api: Any, http: httpx2.Client, receiver: Receiver) -> None:
+    """A hundred deliveries to one that never answers are under way or wait; one to another target arrives at once."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        api.server.app.state.service.settings.webhooks.allow_private.append(f"127.0.0.1:{port}")
+        hangs = http.post("/v1/webhooks", json={"url": f"http://127.0.0.1:{port}/x"}).json()
+        for _ in range(100):
+            api.store.test_delivery(hangs["id"])
+        silent.settimeout(20)
+        connection, _ = silent.accept()
+        quick = http.post("/v1/webhooks", json={"url": f"http://{receiver.place}/quick"}).json()
+        began = time.monotonic()
+        api.store.test_delivery(quick["id"])
+        until(lambda: receiver.of("/quick"), "the other target waits")
+        assert time.monotonic() - began < api.server.app.state.service.settings.webhooks.timeout_s
+        connection.close()
+        for made in (hangs, quick):
+            http.delete(f"/v1/webhooks/{made['id']}")

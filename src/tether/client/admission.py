@@ -75,8 +75,7 @@ def _check_prohibited(task: Task, settings: Settings) -> None:
     """A prohibited name without a dot must be a tool, else a typing error would allow what it should forbid."""
     if not task.prohibited:
         return
-    known = {tool for name in settings.agent_names() for tool in settings.agent(name).tools} | set(settings.tools)
+    known = settings.tool_names()
     for name in task.prohibited:
         if "." not in name and ":" not in name and name != "localhost" and name not in known:
-            listed = ", ".join(sorted(known))
-            raise ValidationError("prohibited", f"{name!r} is neither a tool nor a host", f"known tools are {listed}")
+            raise ValidationError("prohibited", f"{name!r} is neither a tool nor a host", f"known tools are {', '.join(known)}")

@@ -156,9 +156,13 @@ class Access:
         """Queue a delivery that tells of nothing. Raises NotFound, Conflict."""
         return self._database.write(lambda tx: hooks.test(tx, endpoint_id, tenant))
 
-    def take_deliveries(self, limit: int = 20, lease_s: float = 60.0) -> list[a.DeliveryRow]:
-        """Due deliveries, for this caller alone for lease_s seconds."""
-        return self._database.write(lambda tx: delivering.take(tx, limit, lease_s))
+    def take_deliveries(
+        self, limit: int = 20, lease_s: float = 60.0, *, busy: Mapping[str, int] | None = None, each: int = 20
+    ) -> list[a.DeliveryRow]:
+        """Due deliveries, for this caller alone for lease_s seconds; at most `each` to one endpoint, those under way counted."""
+        if not self._database.read(delivering.worth_taking):
+            return []
+        return self._database.write(lambda tx: delivering.take(tx, limit, lease_s, busy or {}, each))
 
     def delivered(self, delivery_id: str, status: int) -> None:
         """It was taken by the other side."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import ColumnElement, Row, select, update
 
 from tether.errors import Conflict, NotFound
 from tether.store.access_rows import DeliveryRow
@@ -14,7 +15,7 @@ from tether.store.reading import Reading
 from tether.store.rows import Page
 from tether.store.writing import Writing
 
-__all__ = ["delivered", "delivery", "delivery_page", "failed", "replay", "take"]
+__all__ = ["delivered", "delivery", "delivery_page", "failed", "replay", "take", "worth_taking"]
 
 
 def _row(row: Row[Any]) -> DeliveryRow:
@@ -39,11 +40,28 @@ def delivery_page(tx: Reading, tenant: str | None, state: str | None, limit: int
     return Page(data=data, next_cursor=data[-1].id if len(rows) > limit else None)
 
 
-def take(tx: Writing, limit: int, lease_s: float) -> list[DeliveryRow]:
-    """Due deliveries, each for this caller alone for lease_s seconds; its try is counted now, so a crash counts too."""
-    due = (deliveries.c.state == "pending", deliveries.c.next_at_ms <= tx.now_ms)
-    query = select(deliveries.c.id).where(*due).order_by(deliveries.c.next_at_ms).limit(limit)
-    ids = [row.id for row in tx.all(tx.dialect.locked(query, skip=True))]
+def worth_taking(tx: Reading) -> bool:
+    """Whether anything is due."""
+    return tx.one(select(deliveries.c.id).where(*_due(tx)).limit(1)) is not None
+
+
+def _due(tx: Reading) -> tuple[ColumnElement[bool], ...]:
+    return (deliveries.c.state == "pending", deliveries.c.next_at_ms <= tx.now_ms)
+
+
+def take(tx: Writing, limit: int, lease_s: float, busy: Mapping[str, int], each: int) -> list[DeliveryRow]:
+    """Due deliveries, each for this caller alone for lease_s seconds; its try is counted now, so a crash counts too.
+
+    busy: endpoint -> how many are under way to it; at most `each` to one, so that one that hangs does not hold up the others.
+    """
+    full = [name for name, number in busy.items() if number >= each]
+    query = select(deliveries.c.id, deliveries.c.endpoint_id).where(*_due(tx), deliveries.c.endpoint_id.not_in(full))
+    room = {name: each - number for name, number in busy.items()}
+    ids: list[str] = []
+    for row in tx.all(tx.dialect.locked(query.order_by(deliveries.c.next_at_ms).limit(limit), skip=True)):
+        room[row.endpoint_id] = room.get(row.endpoint_id, each) - 1
+        if room[row.endpoint_id] >= 0:
+            ids.append(row.id)
     if not ids:
         return []
     taken = {"next_at_ms": tx.now_ms + int(lease_s * 1000), "tries": deliveries.c.tries + 1}

@@ -107,9 +107,16 @@ def describe(app: FastAPI) -> dict[str, Any]:
         _secure(found)
         settings: Settings = app.state.service.settings
         schemas["TaskIn"]["properties"]["agent"] = {"anyOf": [{"enum": settings.agent_names()}, {"type": "null"}]}
+        schemas["TaskIn"]["properties"]["prohibited"]["anyOf"][0]["items"] = _prohibited(settings)
         schemas["TaskIn"]["properties"]["model"] = {"anyOf": [{"enum": sorted(settings.models)}, {"type": "null"}]}
         app.openapi_schema = found
     return app.openapi_schema
+
+
+def _prohibited(settings: Settings) -> dict[str, Any]:
+    """A tool that there is, or a host, which has a dot or a port."""
+    host = {"type": "string", "maxLength": 200, "pattern": r"^[^\s.:/]+[.:][^\s/]*$"}
+    return {"anyOf": [{"enum": settings.tool_names()}, host]}
 
 
 def _secure(found: dict[str, Any]) -> None:

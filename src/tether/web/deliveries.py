@@ -7,25 +7,28 @@ import contextlib
 import json
 import random
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from standardwebhooks.webhooks import Webhook
 
 from tether.errors import NotFound, TetherError
 from tether.store.access_rows import DeliveryRow, EndpointRow
 from tether.web.problems import log
-from tether.web.targets import CheckedResolver, check_url
 
 if TYPE_CHECKING:
+    from tether.web.sending import Sender
     from tether.web.service import Service
 
 __all__ = ["Deliveries", "again_in_s", "chat_message"]
 
 _LOOK_S = 0.5
+_GATHER_S = 0.05
 _AWAY_S = 5.0
-_AT_ONCE = 20
+_PAGE = 1000
+_AT_ONCE = 40
+_EACH = 8
 _FIRST_S = 5.0
 _LONGEST_S = 3600.0
 _GONE = 410
@@ -65,7 +68,8 @@ class Deliveries:
         self._service = service
         self._settings = service.settings.webhooks
         self._loop: asyncio.Task[None] | None = None
-        self._client: aiohttp.ClientSession | None = None
+        self._sender: Sender | None = None
+        self._under_way: dict[asyncio.Task[None], str] = {}
 
     def start(self) -> None:
         """Begin."""
@@ -73,25 +77,21 @@ class Deliveries:
 
     async def stop(self) -> None:
         """End; what is under way is sent again by whoever comes next."""
-        if self._loop is not None:
-            self._loop.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._loop
-        if self._client is not None:
-            await self._client.close()
+        for part in (self._loop, *self._under_way):
+            if part is not None:
+                part.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await part
+        if self._sender is not None:
+            await self._sender.close()
 
     async def _serve(self) -> None:
         service = self._service
-        timeout = aiohttp.ClientTimeout(total=self._settings.timeout_s)
-        connector = aiohttp.TCPConnector(resolver=CheckedResolver(self._settings), use_dns_cache=False, limit=_AT_ONCE)
-        self._client = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False)
         sealed = await service.call(service.vault.seal, _new_secret())
         while True:
             try:
-                read = await service.call(service.store.route_webhooks, sealed)
-                lease_s = self._settings.timeout_s * 3
-                due = await service.call(service.store.take_deliveries, _AT_ONCE, lease_s)
-                await asyncio.gather(*(self._deliver(delivery) for delivery in due))
+                read = await service.call(service.store.route_webhooks, sealed, _PAGE)
+                due = await self._take()
             except TetherError as error:
                 log.warning("webhooks wait: %s", error)
                 await asyncio.sleep(_AWAY_S)
@@ -100,8 +100,33 @@ class Deliveries:
                 log.error("a webhook could not be handled", exc_info=error)
                 await asyncio.sleep(_AWAY_S)
                 continue
-            if not read and not due:
-                await asyncio.sleep(_LOOK_S)
+            for delivery in due:
+                sending = asyncio.create_task(self._deliver(delivery))
+                self._under_way[sending] = delivery.endpoint_id
+                sending.add_done_callback(self._delivered)
+            if read < _PAGE:
+                await self._pause(bool(due))
+
+    async def _take(self) -> list[DeliveryRow]:
+        """What is due, as far as there is room; a target that does not answer holds a part of it and never all."""
+        free = _AT_ONCE - len(self._under_way)
+        if free <= 0:
+            return []
+        lease_s = self._settings.timeout_s * 3
+        busy = Counter(self._under_way.values())
+        return await self._service.call(self._service.store.take_deliveries, free, lease_s, busy=busy, each=_EACH)
+
+    async def _pause(self, sent: bool) -> None:
+        """Short while there is more to send; else long enough that a busy journal is read in few transactions."""
+        if sent and len(self._under_way) >= _AT_ONCE:
+            await asyncio.wait(self._under_way, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(_GATHER_S if sent else _LOOK_S)
+
+    def _delivered(self, sending: asyncio.Task[None]) -> None:
+        del self._under_way[sending]
+        if not sending.cancelled() and (error := sending.exception()) is not None:
+            log.error("a webhook could not be handled", exc_info=error)
 
     async def _deliver(self, delivery: DeliveryRow) -> None:
         store = self._service.store
@@ -112,8 +137,8 @@ class Deliveries:
         except NotFound as error:
             await self._service.call(store.not_delivered, delivery.id, None, str(error), None)
             return
-        except (TetherError, aiohttp.ClientError, TimeoutError, OSError) as error:
-            problem = f"{type(error).__name__}: {error}"
+        except TetherError as error:
+            problem = str(error)
         if status is not None and 200 <= status < 300:
             await self._service.call(store.delivered, delivery.id, status)
             return
@@ -125,16 +150,17 @@ class Deliveries:
         await self._service.call(store.not_delivered, delivery.id, status, problem[:_MOST_SHOWN], wait_s)
 
     async def _post(self, delivery: DeliveryRow, endpoint: EndpointRow) -> tuple[int, str]:
-        """(HTTP status, what was wrong). Raises for what got no answer."""
-        await check_url(delivery.url, self._settings)
+        """(HTTP status, what was wrong). Raises ValidationError, NotSent for what got no answer."""
+        from tether.web.sending import Sender
+
         body = await self._body(delivery, endpoint)
         headers = {"Content-Type": "application/json", "User-Agent": "tether-webhooks"}
         if endpoint.format == "standard":
             headers |= await self._signed(delivery.id, body, endpoint)
-        assert self._client is not None
-        async with self._client.post(delivery.url, data=body, headers=headers, allow_redirects=False) as response:
-            said = await response.content.read(_MOST_SHOWN)
-            return response.status, f"HTTP {response.status}: {said.decode(errors='replace')}"
+        if self._sender is None:
+            self._sender = Sender(self._settings, _AT_ONCE)
+        status, said = await self._sender.post(delivery.url, body, headers)
+        return status, f"HTTP {status}: {said}"
 
     async def _body(self, delivery: DeliveryRow, endpoint: EndpointRow) -> bytes:
         event: dict[str, Any] | None = None

@@ -84,6 +84,7 @@ class Service:
     closing: threading.Event
     address: str = ""
     _served: tuple[frozenset[str], float] = (frozenset(), 0.0)
+    _asking: asyncio.Task[frozenset[str]] | None = None
 
     @property
     def url(self) -> str:
@@ -95,12 +96,18 @@ class Service:
         return await self.threads.call(work, *args, **kwargs)
 
     async def served(self) -> frozenset[str]:
-        """Agents that live workers serve, as of two seconds ago at most."""
+        """Agents that live workers serve, as of two seconds ago at most; many who ask at once ask the store once."""
         agents, until = self._served
-        if time.monotonic() >= until:
-            rows = await self.call(self.store.workers)
-            agents = frozenset(agent for row in rows if not row.expired for agent in row.agents)
-            self._served = (agents, time.monotonic() + _SERVED_S)
+        if time.monotonic() < until:
+            return agents
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_served())
+        return await asyncio.shield(self._asking)
+
+    async def _ask_served(self) -> frozenset[str]:
+        rows = await self.call(self.store.workers)
+        agents = frozenset(agent for row in rows if not row.expired for agent in row.agents)
+        self._served = (agents, time.monotonic() + _SERVED_S)
         return agents
 
     def announce(self, task: TaskDocument) -> TaskDocument:

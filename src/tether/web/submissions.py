@@ -108,7 +108,8 @@ def _submit(store: Store, new: Sequence[NewTask]) -> list[TaskDocument | Excepti
     except TetherError as error:
         ids = [error] if len(new) == 1 else [_one(store, item) for item in new]
     # a task with a key may be an older one, so only those are read back
-    found = store.documents([i for i, item in zip(ids, new, strict=True) if isinstance(i, str) and item.task.idempotency_key])
+    keyed = [i for i, item in zip(ids, new, strict=True) if isinstance(i, str) and item.task.idempotency_key]
+    found = store.documents(keyed) if keyed else {}
     return [
         task_id if isinstance(task_id, Exception) else found.get(task_id) or fresh_document(task_id, item)
         for task_id, item in zip(ids, new, strict=True)

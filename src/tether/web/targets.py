@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tether.errors import ValidationError
 from tether.gateway.addresses import Denied, Target, resolve
@@ -16,7 +13,7 @@ from tether.gateway.options import EgressOptions
 if TYPE_CHECKING:
     from tether.config import WebhookSettings
 
-__all__ = ["CheckedResolver", "check_url", "target_of"]
+__all__ = ["check_url", "options_of", "target_of"]
 
 _REMEDY = 'use a public address, or add "host:port" to [webhooks] allow_private'
 _LOOK_UP_S = 10.0
@@ -39,32 +36,11 @@ async def check_url(url: str, settings: WebhookSettings) -> None:
     target = target_of(url)
     try:
         async with asyncio.timeout(_LOOK_UP_S):
-            await resolve(target, _options(settings))
+            await resolve(target, options_of(settings))
     except (Denied, TimeoutError) as error:
         raise ValidationError("url", str(error) or "its name cannot be looked up", _REMEDY) from None
 
 
-def _options(settings: WebhookSettings) -> EgressOptions:
+def options_of(settings: WebhookSettings) -> EgressOptions:
+    """What webhooks may reach, as the gateway puts it."""
     return EgressOptions(allow_private=tuple(settings.allow_private))
-
-
-class CheckedResolver(AbstractResolver):
-    """For aiohttp: gives only addresses that were checked, so what is checked is what is connected to."""
-
-    def __init__(self, settings: WebhookSettings) -> None:
-        self._options = _options(settings)
-
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
-        """Raises OSError, which aiohttp understands, for what may not be reached."""
-        try:
-            found = await resolve(Target(host=host.lower().rstrip("."), port=port), self._options)
-        except Denied as error:
-            raise OSError(str(error)) from None
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)
-            for kind, address in found
-            if family in (socket.AF_UNSPEC, kind)
-        ]
-
-    async def close(self) -> None:
-        """Nothing to close."""
