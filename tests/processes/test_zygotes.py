@@ -243,3 +243,14 @@ def test_the_zygote_forgets_nothing_under_load(setting: Setting) -> None:
     for attempt in attempts:
         acting.gone(attempt)
     assert acting.left() == []
+
+
+def test_what_an_attempt_allocates_lies_side_by_side() -> None:
+    """Once the gaps of a process are filled, filling them again finds next to none."""
+    code = (
+        "import asyncio, pydantic, sys; from tether.agent.heap import filled_gaps; first = filled_gaps(); "
+        "print(len(first), sum(map(sys.getsizeof, filled_gaps())))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    assert int(said[0]) > 100
+    assert int(said[1]) < 100_000

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from tether import packets
-from tether.agent import adapters, confine, sandbox, seccomp, syscalls
+from tether.agent import adapters, confine, heap, sandbox, seccomp, syscalls
 from tether.agent.offer import Offer
 from tether.agent.zygote import Zygote
 
@@ -70,6 +70,7 @@ def main(arguments: list[str]) -> NoReturn:
         with contextlib.suppress(packets.LinkClosed):
             packets.send(control, said)
         os._exit(1)
+    _kept = _settle()
     zygote.send(ready)
     zygote.serve()
 
@@ -107,7 +108,6 @@ def _prepare(control: socket.socket, config: Mapping[str, Any], fresh: bool) -> 
     offer = Offer.of(config, code_dir)
     walls = _chosen(offer, config)
     zygote = Zygote(control, code_dir, offer)
-    _settle()
     ready = {
         "op": "ready",
         "threads": len(os.listdir("/proc/self/task")),
@@ -129,14 +129,16 @@ def _warm(control: socket.socket, config: Mapping[str, Any]) -> list[str]:
     return notes + _blank_out(_descriptors() - before)
 
 
-def _settle() -> None:
-    """Nothing is allocated, buffered or computed later that could be now: every attempt is a copy of this process."""
+def _settle() -> tuple[object, ...]:
+    """Nothing is buffered or computed later that could be now: every attempt is a copy of this process. Keep what it returns."""
     seccomp.prepare()
     sys.stdout.flush()
     sys.stderr.flush()
     gc.collect()
+    kept = heap.filled_gaps()
     gc.freeze()
     syscalls.set_dumpable(False)
+    return kept
 
 
 def _chosen(offer: Offer, config: Mapping[str, Any]) -> sandbox.Walls:

@@ -10,7 +10,8 @@ import asyncio
 import re
 import ssl
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 from pydantic_ai.direct import model_request
@@ -32,7 +33,11 @@ from tether.agent.failure import AgentFailed
 from tether.agent.settings import LoopSettings
 from tether.agent.toolbox import FINISH
 
-__all__ = ["AgentModel", "CallRefused", "Unreadable", "WindowFull"]
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+    from openai import AsyncOpenAI
+
+__all__ = ["AgentModel", "CallRefused", "Unreadable", "WindowFull", "lay_by"]
 
 #: No answer takes longer: the step's and the task's own limits end the attempt before.
 _TIMEOUT = httpx2.Timeout(7200, connect=30)
@@ -59,8 +64,10 @@ class AgentModel:
     """One model behind the gateway with the tools it may call."""
 
     def __init__(self, settings: LoopSettings, tools: Sequence[ToolDefinition]) -> None:
-        self._http = _client()
-        self._model = _model(settings, self._http)
+        built = _SPARE.pop((settings.provider, settings.model), None) or _build(settings)
+        built.address(settings)
+        self._http = built.http
+        self._model = built.model
         self._asked = ModelRequestParameters(function_tools=list(tools), allow_text_output=True)
         finish = [tool for tool in tools if tool.name == FINISH]
         self._asked_at_last = ModelRequestParameters(function_tools=finish, allow_text_output=True)
@@ -92,6 +99,41 @@ class AgentModel:
         await self._http.aclose()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Built:
+    """A model and its clients, which are connected to nothing before the first call."""
+
+    base_url: str
+    http: httpx2.AsyncClient
+    vendor: AsyncOpenAI | AsyncAnthropic
+    model: Model[Any]
+
+    def address(self, settings: LoopSettings) -> None:
+        """Call the gateway of these settings, with their token."""
+        self.vendor.api_key = settings.token
+        if settings.base_url != self.base_url:
+            self.vendor.base_url = _route(settings)
+
+
+#: By provider and model: what the zygote built for the one attempt each of its forks is; building writes all over its memory.
+_SPARE: dict[tuple[str, str], _Built] = {}
+
+
+def lay_by(settings: LoopSettings) -> None:
+    """Build the model of these settings now, for the next AgentModel with the same provider and model."""
+    _SPARE[settings.provider, settings.model] = _build(settings)
+
+
+def _build(settings: LoopSettings) -> _Built:
+    http = _client()
+    vendor, model = (_anthropic if settings.provider == "anthropic" else _openai)(settings, http)
+    return _Built(base_url=settings.base_url, http=http, vendor=vendor, model=model)
+
+
+def _route(settings: LoopSettings) -> str:
+    return settings.base_url if settings.provider == "anthropic" else f"{settings.base_url}/v1"
+
+
 def _client() -> httpx2.AsyncClient:
     # The gateway speaks plain HTTP on loopback. A bare TLS context (no authorities, so it trusts nobody) costs 0.1 ms where
     # the default one costs 30 ms of every start; no proxies from the environment, they lead to the web.
@@ -99,24 +141,26 @@ def _client() -> httpx2.AsyncClient:
     return httpx2.AsyncClient(timeout=_TIMEOUT, verify=nobody, trust_env=False)
 
 
-def _model(settings: LoopSettings, http: httpx2.AsyncClient) -> Model[Any]:
-    if settings.provider == "anthropic":
-        # Only here: importing it takes as long as everything else together.
-        from anthropic import AsyncAnthropic
-        from pydantic_ai.models.anthropic import AnthropicModel
-        from pydantic_ai.providers.anthropic import AnthropicProvider
+def _anthropic(settings: LoopSettings, http: httpx2.AsyncClient) -> tuple[AsyncOpenAI | AsyncAnthropic, Model[Any]]:
+    # Only here: importing it takes as long as everything else together.
+    from anthropic import AsyncAnthropic
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
 
-        anthropic = AsyncAnthropic(base_url=settings.base_url, api_key=settings.token, http_client=http, max_retries=0)
-        return AnthropicModel(settings.model, provider=AnthropicProvider(anthropic_client=anthropic))
+    vendor = AsyncAnthropic(base_url=_route(settings), api_key=settings.token, http_client=http, max_retries=0)
+    return vendor, AnthropicModel(settings.model, provider=AnthropicProvider(anthropic_client=vendor))
+
+
+def _openai(settings: LoopSettings, http: httpx2.AsyncClient) -> tuple[AsyncOpenAI | AsyncAnthropic, Model[Any]]:
     from openai import AsyncOpenAI
 
-    openai = AsyncOpenAI(
-        base_url=f"{settings.base_url}/v1",
+    vendor = AsyncOpenAI(
+        base_url=_route(settings),
         api_key=settings.token,
         http_client=http,  # pyright: ignore[reportArgumentType] - the SDK's annotation names an older library
         max_retries=0,
     )
-    return OpenAIChatModel(settings.model, provider=OpenAICompatibleProvider("tether", openai_client=openai))
+    return vendor, OpenAIChatModel(settings.model, provider=OpenAICompatibleProvider("tether", openai_client=vendor))
 
 
 def _request_settings(settings: LoopSettings) -> ModelSettings:

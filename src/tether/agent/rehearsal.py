@@ -1,6 +1,6 @@
 """A rehearsal of the built-in agent in the zygote: every attempt forked from it finds modules, validators and caches warm.
 
-It plays one attempt of two steps against a model and a supervisor of this module; the model is asked over loopback, because half
+It plays one attempt of some steps against a model and a supervisor of this module; the model is asked over loopback, because half
 of what a first request costs is its connection. Afterwards there is no socket, loop or thread left: none survives a fork.
 """
 
@@ -16,9 +16,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from tether.agent import model
 from tether.agent.async_link import AsyncLink
 from tether.agent.hello import Hello, TaskView
 from tether.agent.loop import builtin
+from tether.agent.settings import LoopSettings
 from tether.agent.tools import BUILTIN
 from tether.packets import pair, receive, send
 
@@ -26,10 +28,10 @@ __all__ = ["rehearse"]
 
 _THREADS_S, _END_S = 2.0, 10.0
 _TOOLS = ("read_file", "write_file")
-_ANSWERS = (
-    ("write_file", {"thought": "a", "plan": ["b"], "path": "c", "content": "d"}),
-    ("finish", {"thought": "a", "result": "b"}),
-)
+#: The interpreter rewrites code for the types it meets in the first dozen executions; here once, else in every attempt.
+_STEPS = 12
+_ACT = ("write_file", {"thought": "a", "plan": ["b"], "path": "c", "content": "d"})
+_FINISH = ("finish", {"thought": "a", "result": "b"})
 
 
 def rehearse(config: Mapping[str, Any] | None = None) -> None:
@@ -38,6 +40,7 @@ def rehearse(config: Mapping[str, Any] | None = None) -> None:
     for name in chosen.get("tools") or BUILTIN:
         _load_tool(name)
     asyncio.run(_play(chosen.get("provider") or "openai"))
+    model.lay_by(LoopSettings.of({"gateway": {"token": "none"}, "builtin": {**chosen, "tools": ()}}))
     _wait_for_threads()
 
 
@@ -66,13 +69,13 @@ async def _play(provider: str) -> None:
         answering.add_reader(theirs, _supervise, theirs)
         task = TaskView(id="rehearsal", goal="rehearse")
         link = AsyncLink(ours, Hello(task=task))
-        model = _Model()
-        server = await asyncio.start_server(model.converse, "127.0.0.1", 0)
+        played = _Model()
+        server = await asyncio.start_server(played.converse, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
         spec = {"gateway": {"host": host, "port": port, "token": "rehearsal"}, "builtin": {"provider": provider, "tools": _TOOLS}}
         try:
             await builtin(spec)(task, link)
-            await asyncio.wait_for(model.left.wait(), _END_S)
+            await asyncio.wait_for(played.left.wait(), _END_S)
         finally:
             link.close()
             answering.remove_reader(theirs)
@@ -87,7 +90,7 @@ def _supervise(sock: socket.socket) -> None:
 
 
 class _Model:
-    """Says the next of _ANSWERS in the shape of the route it is asked on."""
+    """Answers with one tool call, at last `finish`, in the shape of the route it is asked on."""
 
     def __init__(self) -> None:
         self._turn = 0
@@ -99,8 +102,8 @@ class _Model:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n")[0]))
-                name, args = _ANSWERS[self._turn % len(_ANSWERS)]
                 self._turn += 1
+                name, args = _ACT if self._turn < _STEPS else _FINISH
                 shape = _anthropic if b"/messages" in head.split(b"\r\n")[0] else _openai
                 body = json.dumps(shape(f"rehearsal{self._turn}", name, args)).encode()
                 writer.write(
