@@ -206,12 +206,16 @@ class StoreTooNew(StoreUnavailable):
 
 
 class ServerUnavailable(StoreUnavailable):
-    """The API cannot be reached, or does not answer in time; `status` is its HTTP status, None without an answer."""
+    """The API cannot be reached, or does not answer in time.
+
+    status: its HTTP status, None without an answer; retry_after_s: how long it asks to be left alone, seconds.
+    """
 
     code = "server_unavailable"
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, retry_after_s: float = 0.0) -> None:
         self.status = status
+        self.retry_after_s = retry_after_s
         super().__init__(message)
 
 

@@ -45,10 +45,11 @@ class AsyncHttp:
             try:
                 return await self._once(call)
             except TetherError as error:
-                late = time.monotonic() + back_off_s(tries) > deadline
+                wait_s = back_off_s(tries, error)
+                late = time.monotonic() + wait_s > deadline
                 if late or tries == self._max_retries or not call.again(error):
                     raise
-                await asyncio.sleep(back_off_s(tries))
+                await asyncio.sleep(wait_s)
         raise AssertionError("unreachable")
 
     async def _once(self, call: Call[T]) -> T:

@@ -45,14 +45,16 @@ class Call(Generic[T]):
         return self.safe and error.code == "in_flight"
 
 
-def error_of(status: int, problem: Any, base: str) -> TetherError:
-    """The error that a problem document stands for."""
+def error_of(status: int, problem: Any, base: str, retry_after: str = "") -> TetherError:
+    """The error that a problem document stands for; retry_after: the header, which we always send as seconds."""
+    wait_s = float(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else 0.0
+    if status in _BUSY and not (isinstance(problem, dict) and "code" in problem):
+        return errors.ServerUnavailable(_NO_DOCUMENT.format(base=base, status=status), status, wait_s)
     if not isinstance(problem, dict) or "code" not in problem:
-        kind = errors.ServerUnavailable if status in _BUSY else errors.TetherError
-        return kind(_NO_DOCUMENT.format(base=base, status=status))
+        return TetherError(_NO_DOCUMENT.format(base=base, status=status))
     code, detail = str(problem["code"]), str(problem.get("detail", ""))
     if status in _BUSY:
-        return errors.ServerUnavailable(f"{detail} (server {base})", status)
+        return errors.ServerUnavailable(f"{detail} (server {base})", status, wait_s)
     return _KNOWN.get(code, _other)(code, detail, problem)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -32,6 +33,7 @@ _LONGEST_POLL_S = 25.0
 _QUIET_S = 45.0  # three missed heartbeats
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
+_LONGEST_ASKED_S = 30.0
 _PAGE = 500
 
 
@@ -63,12 +65,17 @@ def read(call: Call[T], response: httpx2.Response, base_url: str) -> T:
         problem = response.json()
     except ValueError:
         problem = None
-    raise calls.error_of(response.status_code, problem, base_url)
+    raise calls.error_of(response.status_code, problem, base_url, response.headers.get("retry-after", ""))
 
 
-def back_off_s(tries: int) -> float:
-    """Seconds to wait before the next try after `tries` failed ones."""
-    return min(_FIRST_WAIT_S * 2.0**tries, _LONGEST_WAIT_S)
+def back_off_s(tries: int, error: TetherError | None = None, luck: float | None = None) -> float:
+    """Seconds to wait before the next try after `tries` failed ones: ever more, no less than the server asks for.
+
+    luck from 0 to 1 spreads many clients of a server that was away.
+    """
+    wait_s = min(_FIRST_WAIT_S * 2.0**tries, _LONGEST_WAIT_S) * (0.5 + (random.random() if luck is None else luck))
+    asked_s = error.retry_after_s if isinstance(error, ServerUnavailable) else 0.0
+    return max(wait_s, min(asked_s, _LONGEST_ASKED_S))
 
 
 def no_decision(task: TaskDocument) -> Conflict:
@@ -98,10 +105,11 @@ class Http:
             try:
                 return self._once(call)
             except TetherError as error:
-                late = time.monotonic() + back_off_s(tries) > deadline
+                wait_s = back_off_s(tries, error)
+                late = time.monotonic() + wait_s > deadline
                 if late or tries == self._max_retries or not call.again(error):
                     raise
-                time.sleep(back_off_s(tries))
+                time.sleep(wait_s)
         raise AssertionError("unreachable")
 
     def _once(self, call: Call[T]) -> T:
