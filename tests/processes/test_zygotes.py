@@ -254,3 +254,14 @@ def test_what_an_attempt_allocates_lies_side_by_side() -> None:
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout.split()
     assert int(said[0]) > 100
     assert int(said[1]) < 100_000
+
+
+def test_a_folder_attempts_cannot_import_from_is_named_with_the_remedy(setting: Setting, code: Code, tmp_path: Path) -> None:
+    """A place of modules that a .pth file names is not opened unasked: the note has the line to add."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "shared_words.py").write_text("WORD = 'hello'\n")
+    folder = str((tmp_path / "elsewhere").resolve())
+    code_dir = code(said_py=f"import sys\nsys.path.append({folder!r})\nimport shared_words\ndef agent(task, link): ...\n")
+    notes = " ".join(setting(entry="said:agent", code_dir=code_dir).ready.notes)
+    assert f'add readable = ["{folder}"] to [agents.tested]' in notes
+    assert setting(entry="said:agent", code_dir=code_dir, readable=(folder,)).ready.notes == ()

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from tether import packets
-from tether.agent import adapters, confine, heap, sandbox, seccomp, syscalls
+from tether.agent import adapters, confine, heap, sandbox, seccomp, syscalls, visible
 from tether.agent.offer import Offer
 from tether.agent.zygote import Zygote
 
@@ -115,7 +115,7 @@ def _prepare(control: socket.socket, config: Mapping[str, Any], fresh: bool) -> 
         "pid": os.getpid(),
         "walls": walls.document(),
         "uids": offer.uids(walls),
-        "notes": [*notes, *([offer.note] if offer.note else [])],
+        "notes": [*notes, *_unseen(config, code_dir), *([offer.note] if offer.note else [])],
     }
     return ready, zygote
 
@@ -127,6 +127,17 @@ def _warm(control: socket.socket, config: Mapping[str, Any]) -> list[str]:
     _leave_threads_behind(control, config)
     confine.reset_signals()
     return notes + _blank_out(_descriptors() - before)
+
+
+def _unseen(config: Mapping[str, Any], code_dir: str | None) -> list[str]:
+    """What to add for modules that attempts could not import; never added unasked, keys may lie beside code."""
+    if config.get("kind") != "python":
+        return []
+    folders = visible.unseen(code_dir, config.get("readable") or ())
+    if not folders:
+        return []
+    remedy = f"if they need it, add readable = {json.dumps(folders)} to [agents.{config.get('name', '')}]"
+    return [f"attempts cannot import what is in {', '.join(folders)}: {remedy}"]
 
 
 def _settle() -> tuple[object, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-__all__ = ["ETC", "Visible", "around", "beneath", "impassable", "interpreter", "unreadable"]
+__all__ = ["ETC", "Visible", "around", "beneath", "impassable", "interpreter", "unreadable", "unseen"]
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store")
 ETC = (
@@ -76,6 +76,22 @@ def interpreter() -> list[str]:
         roots.append(hop)
     # An interpreter at the root of the file system would make everything readable.
     return [root for root in roots if root and os.path.normpath(root) != "/"]
+
+
+def unseen(code_dir: str | None, readable: Iterable[str]) -> list[str]:
+    """Folders this process finds modules in that its attempts cannot read, as when a .pth file names a folder elsewhere."""
+    seen = [*_always(code_dir), *_existing(readable)]
+    # Our own package is readable, whatever folder it is in.
+    found = _existing(path for path in sys.path if path) - {os.path.dirname(_package())}
+    # An editable installation may have a finder of its own instead of a folder in the path.
+    files = [
+        getattr(module, "__file__", None)
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] == name != "tether"
+    ]
+    for file in filter(os.path.isabs, (file for file in files if isinstance(file, str))):
+        found.add(os.path.dirname(os.path.dirname(file) if os.path.basename(file).startswith("__init__.") else file))
+    return _outermost(path for path in found if os.path.isdir(path) and not _inside_any(path, seen))
 
 
 def unreadable(paths: Iterable[str]) -> str | None:

@@ -28,6 +28,7 @@ __all__ = [
     "give_workspace",
     "host_listeners",
     "prepare_workspace",
+    "readable",
     "rehearsed",
     "slot_uid",
     "workspace_of",
@@ -121,7 +122,7 @@ def attempt_spec(
         "workspace": str(workspace),
         "in_place": agent.in_place,
         "hidden": [*hidden_paths(settings), *(_dotenv(workspace) if agent.in_place else ())],
-        "readable": [str((base / path).resolve()) for path in agent.readable],
+        "readable": list(readable(settings, agent)),
         "writable": [str((base / path).resolve()) for path in agent.writable],
         "env": agent_environment(agent) | dict(secrets),
         "limits": {
@@ -144,6 +145,11 @@ def attempt_spec(
 def code_dir(settings: Settings, agent: AgentSettings) -> str | None:
     """The folder of the agent's code; the built-in agent has none."""
     return None if agent.kind == "builtin" else str((settings.base_dir / agent.code_dir).resolve())
+
+
+def readable(settings: Settings, agent: AgentSettings) -> tuple[str, ...]:
+    """What an agent may read besides its code and its interpreter."""
+    return tuple(str((settings.base_dir / path).resolve()) for path in agent.readable)
 
 
 def hidden_paths(settings: Settings) -> list[str]:

@@ -27,9 +27,9 @@ _TAIL = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class ZygoteSpec:
-    """What a zygote is for. Paths are absolute; `tools`: entries its attempts may call; `uid`: one of the host users attempts
-    will get, to try it with (None: they get none of their own); `workspaces`: the folder their workspaces are in; `python`:
-    None is this interpreter."""
+    """What a zygote is for. Paths are absolute; `tools`: entries its attempts may call; `readable`: what they may read besides
+    their code; `uid`: one of the host users they will get, to try it with (None: they get none of their own); `workspaces`: the
+    folder their workspaces are in; `python`: None is this interpreter."""
 
     name: str
     kind: str
@@ -41,6 +41,7 @@ class ZygoteSpec:
     uid: int | None = None
     workspaces: str | None = None
     tools: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
     builtin: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def document(self) -> dict[str, Any]:
@@ -55,6 +56,7 @@ class ZygoteSpec:
             "uid": self.uid,
             "workspaces": self.workspaces,
             "tools": list(self.tools),
+            "readable": list(self.readable),
             "builtin": dict(self.builtin),
         }
 

@@ -157,6 +157,7 @@ class Zygotes:
             uid=launching.slot_uid(0),
             workspaces=str(self._settings.workspaces),
             tools=tuple(tools[tool].entry for tool in agent.tools if tool in tools and tools[tool].entry),
+            readable=launching.readable(self._settings, agent),
             builtin=launching.rehearsed(self._settings, agent) if agent.kind == "builtin" else {},
         )
 
