@@ -184,7 +184,7 @@ def test_a_worker_that_dies_does_not_let_held_tasks_go(place: Site, models: Scri
     worker.send_signal(signal.SIGKILL)
     worker.wait(10)
     place.add_worker()
-    until(lambda: handle.document().attempts[0].ended_at is not None, 30, "the rescue")
+    until(lambda: handle.document().attempts[0].state == "failed", 30, "the rescue")
     assert (handle.document().state, handle.document().reason) == ("paused", "operator")
     store.release(hold.id)
     assert handle.wait(until="final", timeout=60).state == "succeeded", place.log()

@@ -66,32 +66,31 @@ async def _pass_on(
     with contextlib.suppress(ConnectionError):
         await down.prepare(call.request)
     drained = 0
-    async for chunk in Upstreams.chunks(response):
+    bound, tape = call.bound, call.tape
+    while chunk := await Upstreams.more(response):
         data = events.feed(chunk)
-        if call.tape is not None:
-            call.tape.add(data)
-        if not await _write(call, down, data):
+        if tape is not None:
+            tape.add(data)
+        if not bound.gone and data:
+            await _write(call, down, data)
+        if bound.gone:
             drained += len(chunk)
             if drained > drain_bytes:
                 raise Unanswered("the client left and too much was still to come")
     rest = events.rest()
-    if call.tape is not None:
-        call.tape.add(rest)
-        call.tape.content_type, call.tape.whole = down.content_type, not events.failed
+    if tape is not None:
+        tape.add(rest)
+        tape.content_type, tape.whole = down.content_type, not events.failed
     await _write(call, down, rest)
 
 
-async def _write(call: Call, down: web.StreamResponse, data: bytes) -> bool:
-    """Write unless the client left; False once it has."""
-    if call.bound.gone:
-        return False
-    if data:
+async def _write(call: Call, down: web.StreamResponse, data: bytes) -> None:
+    """Write unless the client left, or leaves."""
+    if data and not call.bound.gone:
         try:
             await down.write(data)
         except (ConnectionError, RuntimeError):
             call.bound.gone = True
-            return False
-    return True
 
 
 def _document(body: bytes) -> dict[str, Any]:

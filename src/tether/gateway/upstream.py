@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -145,11 +145,13 @@ class Upstreams:
             response.close() if not response.content.at_eof() else response.release()
 
     @staticmethod
-    async def chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises Unanswered when it ends too early."""
+    async def more(response: aiohttp.ClientResponse) -> bytes:
+        """What came of the body since, nothing at its end. Raises Unanswered when it ends too early.
+
+        No generator, as most of what passes here are streams in very small pieces.
+        """
         try:
-            async for chunk in response.content.iter_any():
-                yield chunk
+            return await response.content.readany()
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise Unanswered(_reason(error)) from None
 
@@ -158,7 +160,7 @@ class Upstreams:
         """The whole body, up to `most` bytes. Raises Unanswered when it is cut or larger."""
         parts: list[bytes] = []
         size = 0
-        async for chunk in cls.chunks(response):
+        while chunk := await cls.more(response):
             size += len(chunk)
             if size > most:
                 raise Unanswered(f"the answer is larger than {most:,} bytes")
