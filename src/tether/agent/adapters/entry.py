@@ -8,6 +8,7 @@ import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 __all__ = ["Entry", "EntryError", "load_entry", "validate_entry"]
@@ -52,8 +53,7 @@ def load_entry(entry: str, arguments: int = 2) -> Entry:
             known = ", ".join(sorted(n for n, v in vars(found).items() if inspect.isfunction(v))[:8])
             raise EntryError(f"{module_name} has no {path}", f"its functions are {known}" if known else "define it there")
         found = getattr(found, name)
-    _check_callable(found, entry, arguments)
-    return Entry(function=found, awaitable=_awaitable(found))
+    return (_checked_once if inspect.isfunction(found) else _checked)(found, entry, arguments)
 
 
 def _import(module_name: str) -> Any:
@@ -79,6 +79,15 @@ def _said(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {str(error)[:300]}{where}"
+
+
+def _checked(found: Any, entry: str, arguments: int) -> Entry:
+    _check_callable(found, entry, arguments)
+    return Entry(function=found, awaitable=_awaitable(found))
+
+
+#: An attempt has the function its zygote checked; checking writes to memory they share.
+_checked_once = cache(_checked)
 
 
 def _check_callable(found: Any, entry: str, arguments: int) -> None:
