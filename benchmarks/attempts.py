@@ -1,11 +1,12 @@
 """What an attempt costs: time and CPU to its first line and to a ready built-in agent, starts a second, memory, 200 at once.
 
-A real zygote, with this benchmark in the supervisor's place. CPU is that of zygote, init and agent together, and hardly
-depends on what else the machine does; times do. Memory of an attempt is that of init and agent.
+A real zygote, with this benchmark in the supervisor's place; BENCH_QUICK=1 measures fewer of everything. CPU is that of zygote,
+init and agent together, and hardly depends on what else the machine does; times do. Memory of an attempt is that of init and agent.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import sys
@@ -23,7 +24,8 @@ from tether.agent import sandbox
 if TYPE_CHECKING:
     from stage import Attempt, Stage
 
-ONE_BY_ONE, AT_ONCE, AHEAD, READY = 40, 200, 16, 15
+QUICK = os.environ.get("BENCH_QUICK") == "1"
+ONE_BY_ONE, AT_ONCE, AHEAD, READY = (10, 40, 16, 5) if QUICK else (40, 200, 16, 15)
 PATIENCE_S = 30.0
 SLEEPER = "tether.testing.misbehave:sleep"
 UNIQUE = ("Private_Clean", "Private_Dirty")
