@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import signal
 import socket
 import subprocess
@@ -25,6 +27,8 @@ from tether.client.doorway import doorway
 from tether.events import NewEvent
 from tether.store import open_store
 from tether.store.rows import Append
+
+_FLOOD = 5_000
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -164,6 +168,73 @@ def test_slow_headers_and_many_connections_are_bounded(small: ApiProcess) -> Non
     with connect(small) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-large: " + b"a" * 200_000)
         assert b" 431 " in connection.recv(100) or b" 400 " in connection.recv(100)
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for thousands of sockets in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < _FLOOD + 500:
+        pytest.skip(f"this user may open {hard} files only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, _FLOOD + 500), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_five_thousand_slow_connections_are_bounded(many_files: None, tmp_path: Path) -> None:  # noqa: ARG001
+    """5,000 that drip headers or a body: memory stays bounded, one who was there is served meanwhile, anybody after."""
+    bounds = {"TETHER_API__MAX_CONNECTIONS": "2500", "TETHER_API__HEADER_S": "3", "TETHER_API__BODY_S": "3"}
+    api = ApiProcess(tmp_path, f"sqlite:///{tmp_path}/tether.db", **bounds).start()
+    half = "content-type: application/json\r\ncontent-length: 1000\r\n\r\n{"
+    drips = (b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: ", _request(api.key, half))
+    flood: list[socket.socket] = []
+    try:
+        with httpx2.Client(base_url=api.url, headers={"Authorization": f"Bearer {api.key}"}, trust_env=False) as http:
+            before = _memory_mb(api)
+            for number in range(_FLOOD):
+                flood.append(connect(api))
+                with contextlib.suppress(ConnectionError):  # refused before it said anything
+                    flood[-1].sendall(drips[number % 2])
+                if number % 500 == 0:
+                    assert http.get("/v1/tasks").status_code == 200
+            assert http.get("/v1/tasks").status_code == 200
+            assert _memory_mb(api) - before < 150
+            until(lambda: _connections(api) < 50, "slow connections are kept")
+            assert http.get("/v1/tasks").status_code == 200
+        said = Counter(_said(connection) for connection in flood)
+        assert said[408] + said[503] == _FLOOD, said
+    finally:
+        for connection in flood:
+            connection.close()
+        api.stop(kill=True)
+
+
+def _request(key: str, rest: str) -> bytes:
+    return f"POST /v1/tasks HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n{rest}".encode()
+
+
+def _memory_mb(api: ApiProcess) -> float:
+    assert api.process is not None
+    return int(Path(f"/proc/{api.process.pid}/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def _connections(api: ApiProcess) -> int:
+    """Sockets the process has open, its own few included."""
+    assert api.process is not None
+    count = 0
+    for file in Path(f"/proc/{api.process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += file.readlink().name.startswith("socket:")
+    return count
+
+
+def _said(connection: socket.socket) -> int:
+    """The status that a connection was closed with; 503 where it was reset because it went on talking after that."""
+    connection.settimeout(20)
+    try:
+        return int(connection.recv(100).split(b" ")[1])
+    except ConnectionError:
+        return 503
 
 
 def test_it_stops_when_told_and_says_where_it_was(small: ApiProcess, tmp_path: Path) -> None:

@@ -47,6 +47,10 @@ class Access:
 
         return self._database.read(work)
 
+    def with_content(self, task_ids: Sequence[str]) -> dict[str, bool]:
+        """Task id -> whether it still has its goal (an erased one has not), of those that exist."""
+        return self._database.read(lambda tx: forgetting.with_content(tx, task_ids))
+
     def keyed(self, tenant: str, idempotency_key: str) -> str | None:
         """The id of the task that was submitted with this key."""
         query = select(tasks.c.id).where(tasks.c.tenant == tenant, tasks.c.idempotency_key == idempotency_key)

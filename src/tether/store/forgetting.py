@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import delete, select, update
 
 from tether.errors import Conflict
@@ -9,6 +11,7 @@ from tether.lifecycle import FINAL, State
 from tether.store.access_tables import audit, deliveries, secrets
 from tether.store.intents import locked
 from tether.store.payloads import pack
+from tether.store.reading import Reading
 from tether.store.tables import (
     approvals,
     artifacts,
@@ -24,7 +27,7 @@ from tether.store.tables import (
 )
 from tether.store.writing import Writing
 
-__all__ = ["erase", "prune"]
+__all__ = ["erase", "prune", "with_content"]
 
 _OF_TASKS = (secrets, deliveries, tags, payloads, attempts, events, checkpoints, budgets, calls, approvals, artifacts, recordings)
 #: Events whose data is only figures and names; of all others erasing empties the data.
@@ -56,3 +59,11 @@ def erase(tx: Writing, task_id: str, tenant: str | None) -> None:
     tx.run(update(audit).where(audit.c.object == task_id).values(detail=empty))
     tx.run(update(attempts).where(attempts.c.task_id == task_id).values(message=None))
     row.put(message="", note="", user=None, idempotency_key=None, idempotency_hash=None, revision=row.revision + 1)
+
+
+def with_content(tx: Reading, task_ids: Sequence[str]) -> dict[str, bool]:
+    """Task id -> whether its specification is still there, of those that exist."""
+    known = tx.all(select(tasks.c.id).where(tasks.c.id.in_(list(task_ids))))
+    specs = tx.all(select(payloads.c.task_id).where(payloads.c.task_id.in_(list(task_ids)), payloads.c.name == "spec"))
+    kept = {row.task_id for row in specs}
+    return {row.id: row.id in kept for row in known}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select
+from sqlalchemy import Row, delete, func, insert, select, update
 
 from tether.errors import NotFound, ValidationError
 from tether.store.access_rows import NewUpload, UploadRow
@@ -28,8 +28,9 @@ def add(tx: Writing, new: NewUpload, most_bytes: int) -> UploadRow:
     """
     same = select(uploads).where(uploads.c.tenant == new.tenant, uploads.c.sha256 == new.sha256, uploads.c.name == new.name)
     known = tx.one(same.order_by(uploads.c.id).limit(1))
-    if known is not None:
-        return _upload(known)
+    if known is not None:  # it is kept as long as one that was sent now
+        tx.run(update(uploads).where(uploads.c.id == known.id).values(created_at_ms=tx.now_ms))
+        return one(tx, known.id, None)
     used = tx.one(select(func.coalesce(func.sum(uploads.c.size_bytes), 0).label("n")).where(uploads.c.tenant == new.tenant))
     if used is not None and int(used.n) + new.size_bytes > most_bytes:
         raise ValidationError("file", f"would bring the files of this tenant over {most_bytes:,} bytes", "delete some first")

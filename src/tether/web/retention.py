@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from tether.config import Settings
 from tether.errors import NotFound
+from tether.files import local
 from tether.files.workspaces import Workspaces
 from tether.store import Store
 from tether.uploads import folder
@@ -45,7 +45,7 @@ def prune(
 
 
 def erase_files(settings: Settings, files: Workspaces | None, task_id: str) -> None:
-    """The task's workspace on this host, and what the [files] store keeps of it."""
-    shutil.rmtree(settings.workspaces / task_id, ignore_errors=True)
+    """The task's workspace on this host, and what the [files] store keeps of it; workers of other hosts see to theirs."""
+    local.remove(settings.workspaces, task_id)
     if files is not None:
         files.forget(task_id)

@@ -22,7 +22,7 @@ from tether.lifecycle import Reason
 from tether.store import open_store
 from tether.store.rows import Claim, Hold, Intent
 from tether.task import ApprovalKind
-from tether.worker import launching, processes
+from tether.worker import launching, processes, sweeping
 from tether.worker.attempt import LiveAttempt
 from tether.worker.attempts import Attempts
 from tether.worker.gateway import GatewayProcess
@@ -121,6 +121,7 @@ class Supervisor:
         self._every(_SIGN_S, self._signs.alive)
         self._every(_LEASE_LOOK_S, self._look_at_lease)
         self._every(_OUTPUT_EVERY_S, self._look_whether_done)
+        self._every(sweeping.EVERY_S, self._sweep)
         log.info("worker %s serves %s with %d slots", self._me.id, ", ".join(self._agents), self._slots)
         self._loop.turn_until_ended()
         self._close()
@@ -349,6 +350,9 @@ class Supervisor:
             work()
 
         self._loop.after(seconds, again)
+
+    def _sweep(self) -> None:
+        self._around.threads.submit(sweeping.sweep, self._settings, self._store)
 
     def _warm_agents(self) -> list[str]:
         configured = set(self._settings.agents) | ({"autogpt"} if self._settings.models else set[str]())
