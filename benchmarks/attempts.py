@@ -1,7 +1,7 @@
 """What an attempt costs: time and CPU to its first line and to a ready built-in agent, starts a second, memory, 200 at once.
 
 A real zygote, with this benchmark in the supervisor's place; BENCH_QUICK=1 measures fewer of everything. CPU is that of zygote,
-init and agent together, and hardly depends on what else the machine does; times do. Memory of an attempt is that of init and agent.
+init and agent together, and hardly depends on what else the machine does; times do. Memory is that of init and agent.
 """
 
 from __future__ import annotations
