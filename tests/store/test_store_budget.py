@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from staging import claimed, ended, llm, settle, types, worker
+from staging import claimed, ended, entry, llm, settle, types, worker, wrote
 from tether.errors import ValidationError
 from tether.events import NewEvent
 from tether.lifecycle import Change, Reason
 from tether.store import Store
-from tether.store.rows import Claim, NewApproval, Refused, Reserve, Reserved
+from tether.store.rows import Claim, Ending, NewApproval, Refused, Reserve, Reserved
 from tether.task import Answer, Budget
 
 
@@ -140,6 +140,22 @@ def test_eighty_percent_is_told_once_per_limit(store: Store) -> None:
     store.update(claim.task_id, budget={"max_llm_calls": 10})
     store.reserve([llm(claim, f"d{n}") for n in range(3)])
     assert len(store.events(claim.task_id, types=["budget_warning"])) == 3
+
+
+def test_eighty_percent_of_steps_and_tool_calls_is_told_when_they_are_counted(store: Store) -> None:
+    """Not only with the next model call, which may never come; once each, and never after the end of the task."""
+    claim = claimed(store, budget=Budget(max_steps=5, max_tool_calls=10))
+    log = NewEvent(type="agent_log", attempt=1, data={"text": "x"})
+    store.journal([entry(claim, events=(log,), add_steps=1)] * 3)
+    assert store.events(claim.task_id, types=["budget_warning"]) == []
+    wrote(store, claim, add_steps=1, add_tool_calls=8)
+    wrote(store, claim, add_steps=1, add_tool_calls=1)
+    told = [dict(event.data) for event in store.events(claim.task_id, types=["budget_warning"])]
+    assert told == [{"limit": "max_tool_calls", "used": 8, "allowed": 10}, {"limit": "max_steps", "used": 4, "allowed": 5}]
+    other = claimed(store, budget=Budget(max_steps=1))
+    finish = Ending(change=Change.FINISH, reason=Reason.COMPLETED, attempt_state="succeeded", result=1)
+    store.journal([entry(other, add_steps=1), entry(other, ending=finish)])
+    assert store.events(other.task_id)[-1].type == "task_succeeded"
 
 
 def test_what_was_spent_beyond_the_hold_is_told(store: Store) -> None:

@@ -92,6 +92,10 @@ def test_a_used_up_budget_pauses_and_approval_goes_on(place: Site) -> None:
     task = place.settled(handle)
     assert (task.state, task.reason, task.usage.steps) == ("paused", "budget", 4)
     assert task.partial == {"walked": 4}
+    assert task.approval is not None
+    details = task.approval.details
+    assert (details["limit"], details["used"], details["step"], details["partial"]) == ("max_steps", 4, 4, {"walked": 4})
+    assert [w["limit"] for w in place.events(handle, "budget_warning")] == ["max_steps"]
     handle.approve(add={"max_steps": 5}, by="anna")
     task = handle.wait(until="final", timeout=30)
     assert task.state == "succeeded"
@@ -108,6 +112,16 @@ def test_a_rejected_budget_ends_with_the_partial_result(place: Site) -> None:
     with pytest.raises(TaskFailed) as failed:
         handle.result()
     assert failed.value.partial == {"walked": 2}
+
+
+def test_a_decision_nobody_takes_ends_with_the_partial_result(place: Site) -> None:
+    """After approval_s the task has failed, says so, and keeps what there is."""
+    handle = place.submit("walk", input={"steps": 6}, budget={"max_steps": 2}, timeouts={"approval_s": 1.0})
+    assert place.settled(handle).state == "paused"
+    task = handle.wait(until="final", timeout=30)
+    assert (task.state, task.reason, task.partial) == ("failed", "expired", {"walked": 2})
+    assert "Nobody decided within 1 s." in task.message
+    assert "retry" in task.actions
 
 
 def test_pause_takes_hold_at_a_step_and_resume_goes_on(place: Site) -> None:

@@ -109,6 +109,18 @@ def test_after_park_s_the_processes_are_gone_and_the_question_stays(place: Site)
     assert not place.survivors()
 
 
+def test_a_decision_nobody_takes_ends_a_held_agent_with_what_it_printed(place: Site) -> None:
+    """approval_s ends holding too; then the task has failed in plain words, and what it printed is its partial result."""
+    handle = place.submit("foreign", "PARK-7", budget={"max_llm_calls": 1}, timeouts={"approval_s": 1.0})
+    parked(handle)
+    task = handle.wait(until="final", timeout=30)
+    assert (task.state, task.reason, task.partial) == ("failed", "expired", "said answer 0"), task
+    assert "Nobody decided within 1 s." in task.message
+    assert "kept as the partial result" in task.message
+    assert place.events(handle, "approval_expired")
+    until(lambda: not place.survivors(), 10, "the end of all attempts")
+
+
 def test_a_drain_ends_parking_and_the_task_stays_paused(place: Site) -> None:
     """A worker that stops does not wait for a human."""
     handle = place.submit("foreign", "PARK-5", budget={"max_llm_calls": 1})

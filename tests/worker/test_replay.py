@@ -12,7 +12,7 @@ import pytest
 
 from site_of_workers import Site, site, until
 from tether.client import TaskHandle
-from tether.testing import Request, ScriptedModels, fault, reply
+from tether.testing import Request, ScriptedModels, call, fault, reply
 
 _AGENTS = Path(__file__).parent / "agents"
 _MORE = """\
@@ -24,6 +24,14 @@ max_output = 1000
 [prices.scripted]
 input_usd_per_mtok = 1
 output_usd_per_mtok = 2
+"""
+_LOOKING = """\
+[agents.{name}]
+kind = "command"
+command = ["{python}", "{agents}/looking.py", "{{goal}}", "looks"]
+code_dir = "{agents}"
+readable = ["{prefix}"]
+replay = "{replay}"
 """
 _AGENT = """\
 [agents.{name}]
@@ -37,6 +45,9 @@ replay = "{replay}"
 
 
 def _script(request: Request):
+    if request.body.get("tools"):
+        slow = fault("gate", gate="lost", times=1) if "LOST" in request.asked and request.turn == 2 else None
+        return reply(tools=[call("look")], fault=slow) if request.turn < 3 else reply("that is all")
     if "SLOW" in request.asked and request.turn == 2:
         return reply("answer 2", fault=fault("gate", gate="slow"))
     return reply(f"answer {request.turn}")
@@ -57,6 +68,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, models: ScriptedModels) -> I
     for name, (replay, flags) in agents.items():
         prefix = Path(sys.prefix).resolve()
         more += _AGENT.format(name=name, replay=replay, flags=flags, python=sys.executable, agents=_AGENTS, prefix=prefix)
+    for replay in ("ask", "allow", "off"):
+        prefix = Path(sys.prefix).resolve()
+        more += _LOOKING.format(name=f"look_{replay}", replay=replay, python=sys.executable, agents=_AGENTS, prefix=prefix)
     with site(tmp_path_factory.mktemp("replay"), agents={}, more=more) as made:
         made.add_worker()
         yield made
@@ -126,3 +140,34 @@ def test_after_a_lost_worker_only_the_call_in_flight_is_made_again(place: Site, 
     assert (task.state, task.result, len(task.attempts)) == ("succeeded", "answer 3", 2), place.log()
     assert calls_of(models, "REPLAY-SLOW") == 5
     assert len(place.events(handle, "call_replayed")) == 2
+
+
+def test_after_a_lost_worker_the_agent_says_whether_it_is_asked(place: Site, models: ScriptedModels) -> None:
+    """SIGKILL after two tool calls: "ask" lists them and repeats them only once approved, "allow" repeats them, "off" fails."""
+    handles = {replay: place.submit(f"look_{replay}", f"LOST {replay}") for replay in ("ask", "allow", "off")}
+    for replay in handles:
+        until(lambda replay=replay: calls_of(models, f"LOST {replay}") == 3, 60, "the call in flight")
+    (worker,) = place.workers
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait(5)
+    place.workers.clear()
+    place.add_worker()
+    models.open_gate("lost")
+    asks = place.settled(handles["ask"])
+    assert (asks.state, asks.reason) == ("paused", "approval"), (asks, place.log())
+    assert asks.approval is not None
+    assert "2 tool calls were seen (look)" in asks.approval.question
+    assert "2 tool calls were seen (look)" in asks.message
+    again = asks.approval.details["replay"]
+    assert ([each["name"] for each in again["calls"]], again["answers"]) == (["look", "look"], 2)
+    off = place.settled(handles["off"])
+    assert (off.state, off.reason) == ("failed", "worker_lost")
+    assert "never started again" in off.message
+    allow = place.settled(handles["allow"])
+    assert (allow.state, calls_of(models, "LOST allow")) == ("succeeded", 5), place.log()
+    assert len(place.events(handles["allow"], "call_replayed")) == 2
+    assert (calls_of(models, "LOST ask"), calls_of(models, "LOST off")) == (3, 3), "nothing was repeated unasked"
+    handles["ask"].approve(by="anna")
+    asks = place.settled(handles["ask"])
+    assert (asks.state, calls_of(models, "LOST ask")) == ("succeeded", 5), place.log()
+    assert len(place.events(handles["ask"], "call_replayed")) == 2

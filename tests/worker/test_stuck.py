@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tether.config import StuckSettings
+from tether.events import Event
+from tether.worker.nudging import history
 from tether.worker.stuck import Circle, EndedCall, Suspicions
 
 SETTINGS = StuckSettings()  # pyright: ignore[reportCallIssue]
@@ -62,6 +64,31 @@ def test_two_calls_in_turn_are_a_circle_at_the_sixth() -> None:
     (found,) = circles([one, two] * 3)
     assert (found.pattern, found.count) == ("ping_pong", 6)
     assert circles([call for n in range(20) for call in (one, ok("close", n))]) == []
+
+
+def test_what_was_before_counts() -> None:
+    """Calls of earlier attempts come first, also when they are told later; those of a circle that was found do not."""
+    suspicions = Suspicions(SETTINGS)
+    same = ok("look", "nothing new")
+    assert suspicions.ended(same) is None
+    suspicions.remember([same, same])
+    assert suspicions.ended(same) is not None
+
+
+def test_history_is_what_no_circle_was_found_in_and_no_human_saw() -> None:
+    """A nudge holds over attempts until a human lets the task go on."""
+    tool = [
+        _event("tool_started", call_id="a", name="look", args={"at": 1}),
+        _event("tool_ended", call_id="a", name="look", result=2),
+    ]
+    seen = [ok("look", 2, at=1)]
+    assert history(tool) == (seen, False)
+    assert history([*tool, _event("stuck_suspected"), *tool]) == (seen, True)
+    assert history([*tool, _event("stuck_suspected"), _event("task_resumed"), *tool]) == (seen, False)
+
+
+def _event(kind: str, **data: Any) -> Event:
+    return Event(task_id="task_1", seq=1, attempt=1, step=1, type=kind, at_ms=0, data=data)
 
 
 def test_the_order_of_arguments_does_not_matter() -> None:

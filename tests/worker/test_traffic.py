@@ -28,7 +28,7 @@ command = ["{python}", "{agents}/looking.py", "{{goal}}", "{way}"]
 code_dir = "{agents}"
 readable = {readable}
 """
-_WAYS = ("looks", "hangs", "fails", "circles")
+_WAYS = ("looks", "hangs", "fails", "circles", "breaks")
 
 
 def _script(request: Request):
@@ -127,3 +127,34 @@ def test_an_agent_on_link_that_polls_is_left_alone(place: Site) -> None:
     handle = place.submit("circling", input={"steps": 12, "command": "cat /proc/sys/kernel/random/uuid"})
     task = place.settled(handle)
     assert (task.state, task.result) == ("succeeded", {"told": []})
+
+
+def test_a_circle_over_several_attempts_is_a_circle(place: Site) -> None:
+    """Two calls an attempt are too few for any one of them; what earlier attempts did counts on, nudge included."""
+    told = {"steps": 40, "command": "echo same", "breaks_after": 2}
+    task = place.settled(place.submit("circling", input=told, max_attempts=9))
+    assert (task.state, task.reason, len(task.attempts)) == ("paused", "stuck", 3), task
+    assert len(task.partial) == 1
+    handle = place.client.handle(task.id)
+    handle.approve(by="anna")
+    task = place.settled(handle)
+    assert (task.state, task.reason, len(task.attempts)) == ("paused", "stuck", 6), "a human gave it as much room again"
+    handle.cancel(by="anna")
+
+
+def test_polling_over_several_attempts_is_left_alone(place: Site) -> None:
+    """However many attempts it takes, as long as the answers differ."""
+    told = {"steps": 8, "command": "cat /proc/sys/kernel/random/uuid", "breaks_after": 2}
+    handle = place.submit("circling", input=told, max_attempts=9)
+    task = place.settled(handle)
+    assert (task.state, task.result, len(task.attempts)) == ("succeeded", {"told": []}, 4), task
+    assert place.events(handle, "stuck_suspected") == []
+
+
+def test_a_program_that_starts_over_is_no_circle(place: Site) -> None:
+    """Each attempt looks twice and sees the same; repeating that from the start is what a new attempt is for."""
+    handle = place.submit("breaks", "look 3", max_attempts=3)
+    task = place.settled(handle)
+    assert (task.state, task.reason, len(task.attempts)) == ("failed", "agent_error", 3), task
+    assert len(place.events(handle, "tool_ended")) == 6
+    assert place.events(handle, "stuck_suspected") == []

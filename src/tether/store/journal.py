@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Executable, bindparam, update
+from sqlalchemy import Executable, bindparam, select, update
 
 from tether.errors import Conflict, TetherError, ValidationError
 from tether.events import NewEvent
-from tether.lifecycle import Change, Reason, State
+from tether.lifecycle import FINAL, Change, Reason, State
 from tether.messages import brief
 from tether.store import asking, checkpoints, moves
 from tether.store.dialect import Dialect
-from tether.store.documents import put_payload
+from tether.store.documents import COUNTERS, counters_of, put_payload
+from tether.store.limits import warn
 from tether.store.payloads import plain
 from tether.store.prepared import Prepared
 from tether.store.rows import UNSET, Append, Ending, Entry, NewArtifact, Park, Started, Written
@@ -40,6 +41,7 @@ _add_counts = Prepared(
     .where(budgets.c.task_id == bindparam("b_task"))
     .values(steps=budgets.c.steps + bindparam("b_steps"), tool_calls=budgets.c.tool_calls + bindparam("b_tools"))
 )
+_counted = Prepared(select(*COUNTERS, budgets.c.warned).where(budgets.c.task_id == bindparam("b_task")))
 _set_counting = Prepared(
     update(budgets).where(budgets.c.task_id == bindparam("b_task")).values(web_counting=bindparam("b_counting"))
 )
@@ -57,7 +59,22 @@ def write(tx: Writing, entries: Sequence[Entry]) -> list[Written]:
         if entry.ending or entry.park or entry.unpark:
             settled.add(entry.task_id)
         written.append(_fenced(tx, entry))
+    _warn(tx, {entry.task_id for entry, done in zip(entries, written, strict=True) if done and _counts(entry)})
     return written
+
+
+def _counts(entry: Entry) -> bool:
+    return bool(entry.add_steps or entry.add_tool_calls)
+
+
+def _warn(tx: Writing, task_ids: set[str]) -> None:
+    """Steps and tool calls are counted here alone, so it is here that 80 % of them is noticed."""
+    if task_ids:
+        tx.flush()
+    for task_id in sorted(task_ids):
+        row, found = tx.rows[task_id], tx.one(_counted, {"b_task": task_id})
+        if found is not None and row.state not in FINAL:  # a task's last event is how it ended
+            warn(tx, row, counters_of(found), found.warned)
 
 
 def _fenced(tx: Writing, entry: Entry) -> Written:
@@ -111,7 +128,7 @@ def _count(tx: Writing, row: TaskRow, entry: Entry) -> None:
     if entry.active_s > 0:
         row.put(active_ms=row.active_ms + round(entry.active_s * 1000))
         tx.put(_add_active, {"b_task": row.id, "b_number": row.attempt, "b_ms": round(entry.active_s * 1000)})
-    if entry.add_steps or entry.add_tool_calls:
+    if _counts(entry):
         tx.put(_add_counts, {"b_task": row.id, "b_steps": entry.add_steps, "b_tools": entry.add_tool_calls})
     if entry.web_counting is not None:
         tx.put(_set_counting, {"b_task": row.id, "b_counting": entry.web_counting})

@@ -35,6 +35,7 @@ __all__ = [
     "found",
     "states",
     "task_page",
+    "tool_history",
 ]
 
 _CURSOR = re.compile(r"[a-z]{1,8}_[0-9A-Z]{26}\Z")
@@ -110,6 +111,13 @@ def event_list(tx: Reading, task_id: str, after: int, limit: int, types: Sequenc
     found(tx, task_id, tenant)
     query = select(events).where(events.c.task_id == task_id, events.c.seq > after).order_by(events.c.seq).limit(max(limit, 1))
     return [event_of(row) for row in tx.all(query.where(events.c.type.in_(list(types))) if types else query)]
+
+
+def tool_history(tx: Reading, task_id: str, most: int) -> list[Event]:
+    """In order of seq."""
+    kinds = ("tool_started", "tool_ended", "stuck_suspected", "task_resumed")
+    query = select(events).where(events.c.task_id == task_id, events.c.type.in_(kinds)).order_by(events.c.seq.desc()).limit(most)
+    return [event_of(row) for row in reversed(tx.all(query))]
 
 
 def counters(tx: Reading, task_id: str, tenant: str | None) -> Counters:

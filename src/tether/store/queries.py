@@ -53,6 +53,10 @@ class Queries:
         """The task's journal in order of seq, from the first one greater than `after`. Raises NotFound."""
         return self._database.read(lambda tx: listing.event_list(tx, task_id, after, limit, types, tenant))
 
+    def tool_history(self, task_id: str, *, most: int) -> list[Event]:
+        """The last `most` events of a task's tools, of circles suspected in them, and of humans that let it go on."""
+        return self._database.read(lambda tx: listing.tool_history(tx, task_id, most))
+
     def tail(self, cursor: str | None = None, *, limit: int = 500, tenant: str | None = None) -> r.Tail:
         """Events of all tasks after `cursor`, none missed whatever commits late.
 

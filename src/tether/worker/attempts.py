@@ -102,6 +102,7 @@ class Attempts:
         def start() -> None:
             self._zygotes.when_ready(claim.task.agent, agent, lambda ready: self._start(attempt, workspace, ready))
 
+        self._conversations[attempt.key].nudging.remember()
         self._replaying.before(attempt, start)
 
     def _unprepared(self, attempt: LiveAttempt) -> None:

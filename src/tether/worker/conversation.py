@@ -41,7 +41,7 @@ class Conversation:
     def __init__(self, attempt: LiveAttempt, around: Surroundings) -> None:
         self._attempt = attempt
         self._around = around
-        nudging = Nudging(attempt, around)
+        self.nudging = nudging = Nudging(attempt, around)
         self._tools = ToolCalls(attempt, around, self.over_budget, nudging)
         self._traffic = Traffic(attempt, around, nudging, self.over_budget)
         self._operations: dict[str, Callable[[dict[str, Any], Reply], None]] = {

@@ -56,12 +56,16 @@ class Circle:
 
 
 class Suspicions:
-    """Looks at the tool calls of one attempt as they end; a circle that was found is forgotten, so the next one is a new one."""
+    """Looks at tool calls as they end; a circle that was found is forgotten, so the next one is a new one."""
 
     def __init__(self, settings: StuckSettings) -> None:
         self._settings = settings
         most = max(settings.same_call, settings.same_error, settings.ping_pong)
         self._recent: deque[EndedCall] = deque(maxlen=most)
+
+    def remember(self, calls: Sequence[EndedCall]) -> None:
+        """Calls that ended before all that it has seen."""
+        self._recent = deque([*calls, *self._recent], maxlen=self._recent.maxlen)
 
     def ended(self, call: EndedCall) -> Circle | None:
         """The circle that this call closes, or None."""

@@ -6,12 +6,17 @@ from typing import Any
 
 
 def circling(task: Any, link: Any) -> dict[str, Any]:
-    """As many steps as the input says, each with the input's command."""
-    told: list[str] = []
-    for _ in range(task.input["steps"]):
+    """As many steps as the input says, each with the input's command; `breaks_after`: an error after so many of an attempt."""
+    state = link.state or {"steps": 0, "told": []}
+    first = state["steps"]
+    while state["steps"] < task.input["steps"]:
         link.step()
         if link.nudge:
-            told.append(link.nudge)
-            link.partial(told)
+            state["told"].append(link.nudge)
+            link.partial(state["told"])
         link.tool("run_shell", command=task.input["command"])
-    return {"told": told}
+        state["steps"] += 1
+        link.checkpoint(state)
+        if state["steps"] - first == task.input.get("breaks_after"):
+            raise RuntimeError("it broke")
+    return {"told": state["told"]}

@@ -20,6 +20,14 @@ while True:
         looks += 1
         if way == "hangs" and looks == 2:
             time.sleep(1000)
-        result = "Error: fog" if way == "fails" and looks == 1 else f"seen {looks}" if way != "circles" else "nothing new"
+        if way == "breaks" and looks == 3:
+            sys.exit("it broke")
+        result = (
+            "Error: fog"
+            if way == "fails" and looks == 1
+            else f"seen {looks}"
+            if way not in ("circles", "breaks")
+            else "nothing new"
+        )
         messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
 print(json.dumps({"looks": looks, "said": said.content}))
