@@ -1,6 +1,7 @@
 """The attempts of one worker, from claim to gone: started through a zygote, watched by their clocks, ended by Closing.
 
-Everything here is called in the loop. What init, the gateway and the agent report is matched to its attempt by key.
+Everything here is called in the loop. What init and the agent report is matched to its attempt by key, as is what the gateway
+does (`reports.py`).
 """
 
 from __future__ import annotations
@@ -8,30 +9,27 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tether import packets
-from tether.agent.adapters.command import CommandOutcome
-from tether.agent.adapters.command import outcome as command_outcome
 from tether.config import Settings
 from tether.lifecycle import Reason
 from tether.store.rows import Claim, Started
-from tether.task import usd_from_nano
 from tether.worker import killing, launching
 from tether.worker.attempt import LiveAttempt, Phase
 from tether.worker.channel import Channel
 from tether.worker.clocks import Clocks
 from tether.worker.conversation import Conversation
-from tether.worker.ending import Closing, exit_code
+from tether.worker.ending import Closing
 from tether.worker.gateway import Admission
-from tether.worker.holding import stopped
+from tether.worker.leaving import Leaving
 from tether.worker.loop import now_s
 from tether.worker.outcome import Outcome, of_deadline
 from tether.worker.output import Pipe
 from tether.worker.parking import Parking
 from tether.worker.replaying import Replaying
+from tether.worker.reports import Reports
 from tether.worker.surroundings import Surroundings
 from tether.worker.zygote import Ready
 from tether.worker.zygotes import StartProblem, Zygotes
@@ -41,7 +39,6 @@ __all__ = ["Attempts"]
 log = logging.getLogger("tether.worker")
 _LAST_WORDS_S = 0.02
 _PREPARE_S = 150.0
-_BUDGET_LIMITS = ("max_llm_calls", "max_usd", "max_web_requests", "max_tokens", "max_steps", "max_tool_calls")
 
 
 class Attempts:
@@ -50,6 +47,8 @@ class Attempts:
     def __init__(self, around: Surroundings, zygotes: Zygotes, freed: Callable[[], None], parked: Callable[[int], None]) -> None:
         self._around = around
         self.parking = Parking(around, parked)
+        self.reports = Reports(around, self, self.parking)
+        self._leaving = Leaving(around)
         self._replaying = Replaying(around)
         self._zygotes = zygotes
         self._freed = freed
@@ -65,6 +64,14 @@ class Attempts:
     def all(self) -> Iterable[LiveAttempt]:
         """Every attempt that is not gone."""
         return tuple(self._live.values())
+
+    def of_key(self, key: str) -> LiveAttempt | None:
+        """The attempt of that key, if it is here."""
+        return self._live.get(key)
+
+    def conversation(self, attempt: LiveAttempt) -> Conversation:
+        """What an attempt that is here says over Link, and is answered."""
+        return self._conversations[attempt.key]
 
     def of_task(self, task_id: str) -> LiveAttempt | None:
         """The attempt of a task, if it is here."""
@@ -206,7 +213,7 @@ class Attempts:
         elif op == "agent_exited":
             attempt.agent_gone, attempt.agent_status = True, packet.get("status")
             # What the agent said just before it left is still in its socket and is read first.
-            self._around.loop.after(_LAST_WORDS_S, lambda: self._agent_left(attempt))
+            self._around.loop.after(_LAST_WORDS_S, lambda: self._leaving.agent_left(attempt))
         elif op == "tool_exited":
             self._conversations[attempt.key].tools.ended(packet)
         elif op == "failed" and attempt.is_live:
@@ -250,135 +257,10 @@ class Attempts:
             message = "the attempt's processes were killed from outside"
             self.end(attempt, Outcome(reason=Reason.WORKER_LOST, message=message), dump=False)
         elif attempt.is_live:
-            self._agent_left(attempt)
+            self._leaving.agent_left(attempt)
         closing = self._closings.get(attempt.key)
         if closing is not None:
             closing.init_exited()
-
-    def _agent_left(self, attempt: LiveAttempt) -> None:
-        """The agent's process ended by itself; a result or failure it told of was handled before."""
-        if not attempt.is_live:
-            return
-        code = exit_code(attempt.agent_status)
-        if attempt.stop_wanted is not None:
-            self.end(attempt, attempt.stop_wanted, dump=False)
-        elif attempt.agent.kind == "command":
-            self._collect(attempt, code)
-        else:
-            self.end(attempt, _left_without_result(code), dump=False)
-
-    def _collect(self, attempt: LiveAttempt, code: int | None) -> None:
-        """A command's result is its result.json, or what it printed."""
-        for pipe in attempt.pipes.values():
-            pipe.read()
-        stdout = attempt.captured["stdout"].tail()
-        workspace = None if attempt.agent.in_place else launching.workspace_of(self._around.settings, attempt.claim)
-        schema = attempt.claim.task.result_schema
-
-        def read() -> CommandOutcome:
-            found = command_outcome(workspace, stdout, code or 0)
-            if found.problem is None and schema is not None:
-                problem = self._around.checks.problem_of(found.result, schema)
-                if problem is not None:
-                    return CommandOutcome(result=found.result, problem=problem, reason="invalid_result")
-            return found
-
-        self._around.offload(read, lambda found: self._collected(attempt, found, code))
-
-    def _collected(self, attempt: LiveAttempt, found: CommandOutcome | Exception, code: int | None) -> None:
-        if isinstance(found, Exception):
-            self.end(
-                attempt, Outcome(reason=Reason.AGENT_ERROR, message=f"its result cannot be read: {found}", exit=code), dump=False
-            )
-        elif found.problem is None:
-            self.end(attempt, Outcome(reason=Reason.COMPLETED, has_result=True, result=found.result, exit=code), dump=False)
-        else:
-            reason = Reason.INVALID_RESULT if found.reason == "invalid_result" else _reason_of_exit(code)
-            if found.result not in (None, ""):
-                attempt.partial = found.result
-                self._around.journal.write(attempt.entry(partial=found.result))
-            self.end(attempt, Outcome(reason=reason, message=_with_last_words(found.problem, attempt), exit=code), dump=False)
-
-    def gateway_said(self, packet: dict[str, Any]) -> None:
-        """Calls, refusals and Link requests of commands, as the gateway reports them."""
-        attempt = self._live.get(str(packet.get("key")))
-        if attempt is None or not attempt.is_live:
-            return
-        now, op = now_s(), packet.get("op")
-        if op == "call_started":
-            attempt.clocks.call_started(now)
-            attempt.calls[str(packet.get("call_id"))] = {"model": packet.get("model"), "started_s": now}
-        elif op == "call_ended":
-            attempt.clocks.call_ended(now)
-            attempt.calls.pop(str(packet.get("call_id")), None)
-            self._spent(attempt, packet)
-        elif op == "waiting":
-            attempt.clocks.waiting(now, on=bool(packet.get("on")))
-        elif op == "web":
-            attempt.clocks.alive(now)
-            self._counted(attempt, packet)
-        elif op == "refused":
-            self._refused(attempt, packet)
-        elif op == "parked":
-            self._parked(attempt, packet)
-        elif op == "unparked":
-            self.parking.dropped(attempt, str(packet.get("call_id")))
-        elif op == "link":
-            self._link_over_http(attempt, packet)
-        self._conversations[attempt.key].traffic.take(packet, now)
-        self.rearm(attempt)
-
-    def _spent(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
-        """Keep the budget's figures fresh; a call that cost more than was held may have passed a limit."""
-        counters = attempt.counters
-        for name, (used, allowed) in (packet.get("used") or {}).items():
-            counters = replace(counters, **{name: used, f"max_{name}": allowed})
-        attempt.counters = counters
-        for limit in packet.get("over") or ():
-            used = {"max_usd": counters.nanousd, "max_tokens": counters.tokens}.get(limit, counters.llm_calls)
-            allowed = {"max_usd": counters.max_nanousd, "max_tokens": counters.max_tokens}.get(limit, counters.max_llm_calls)
-            if not attempt.may_park:  # otherwise its next call is held
-                self._refused(attempt, {"limit": limit, "used": used, "allowed": allowed})
-
-    def _counted(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
-        """A tunnel hides how many requests went through it: from now on the task's web requests are connections."""
-        if packet.get("method") == "CONNECT" and attempt.agent.kind != "builtin" and attempt.web_counting != "connections":
-            attempt.web_counting = "connections"
-            self._around.journal.write(attempt.entry(web_counting="connections"))
-
-    def _refused(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
-        """A call was refused; only for the budget, or for an operator's hold, the attempt ends."""
-        if packet.get("limit") in _BUDGET_LIMITS:
-            self._conversations[attempt.key].over_budget(*_amounts(packet))
-        elif packet.get("limit") == "operator":
-            self._conversations[attempt.key].leave(stopped(attempt, self._around.holding.of(attempt)))
-
-    def _parked(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
-        """The gateway holds a call; where it shall not be held it is refused after all."""
-        call_id, limit = str(packet.get("call_id")), packet.get("limit")
-        self._flush(attempt)  # whoever decides sees all it said
-        if self.parking.of(attempt) is None and limit != "operator" and limit not in _BUDGET_LIMITS:
-            self._around.gateway.tell({"op": "resume", "key": attempt.key})  # it was paused, and goes on since
-        elif not self.parking.begin(attempt, call_id, *_amounts(packet)):
-            self._around.gateway.tell({"op": "reject", "key": attempt.key, "why": "the attempt is ending"})
-            self._refused(attempt, packet)
-
-    def _link_over_http(self, attempt: LiveAttempt, packet: dict[str, Any]) -> None:
-        def reply(answer: Any) -> None:
-            self._around.gateway.tell({"op": "link_reply", "key": attempt.key, "id": packet.get("id"), "body": dict(answer)})
-
-        body = packet.get("body")
-        if isinstance(body, dict):
-            self._conversations[attempt.key].take(body, reply)
-
-    def gateway_lost(self, restart: Callable[[], None]) -> None:
-        """The gateway died: its calls in flight are settled at their holds before the next gateway may make new ones."""
-        for attempt in self.all():
-            for call_id in tuple(attempt.calls):
-                attempt.clocks.call_ended(now_s())
-                attempt.calls.pop(call_id)
-        tokens = [attempt.claim.lease_token for attempt in self.all()]
-        self._around.journal.ask(lambda store: store.settle_orphans(lease_tokens=tokens), lambda _: restart())
 
     # --- clocks -----------------------------------------------------------------------------------------------------
 
@@ -431,9 +313,10 @@ class Attempts:
         """Journal what the attempts wrote since the last time."""
         for attempt in self.all():
             if attempt.is_live:
-                self._flush(attempt)
+                self.flush(attempt)
 
-    def _flush(self, attempt: LiveAttempt) -> None:
+    def flush(self, attempt: LiveAttempt) -> None:
+        """Journal what one wrote."""
         for pipe in attempt.pipes.values():
             pipe.read()
         events = Closing.last_output(attempt)
@@ -456,25 +339,3 @@ class Attempts:
         self.parking.gone(attempt)
         self._around.hiding.forget(attempt.claim)
         self._freed()
-
-
-def _amounts(packet: dict[str, Any]) -> tuple[str, float, float]:
-    """Limit, used and allowed of a refusal, money in dollars."""
-    limit, used, allowed = str(packet["limit"]), packet.get("used") or 0, packet.get("allowed") or 0
-    return (limit, usd_from_nano(used), usd_from_nano(allowed)) if limit == "max_usd" else (limit, used, allowed)
-
-
-def _reason_of_exit(code: int | None) -> Reason:
-    """A SIGKILL nobody here sent is the kernel's out-of-memory killer; SIGXCPU and SIGXFSZ are limits too."""
-    return Reason.RESOURCE_LIMIT if code in (-9, -24, -25) else Reason.AGENT_ERROR
-
-
-def _with_last_words(problem: str, attempt: LiveAttempt) -> str:
-    """The problem, and the last line the command wrote to stderr, which usually says why."""
-    lines = attempt.captured["stderr"].tail(2000).strip().splitlines()
-    return f"{problem}: {lines[-1][:300]}" if lines else problem
-
-
-def _left_without_result(code: int | None) -> Outcome:
-    how = "ended" if code is None else f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return Outcome(reason=_reason_of_exit(code), message=f"the agent's process {how} before it gave a result", exit=code)

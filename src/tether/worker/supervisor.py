@@ -21,9 +21,7 @@ from tether.errors import TetherError
 from tether.lifecycle import Reason
 from tether.store import open_store
 from tether.store.rows import Claim, Hold, Intent
-from tether.task import ApprovalKind
 from tether.worker import launching, processes, sweeping
-from tether.worker.attempt import LiveAttempt
 from tether.worker.attempts import Attempts
 from tether.worker.gateway import GatewayProcess
 from tether.worker.hiding import Hiding
@@ -32,13 +30,14 @@ from tether.worker.journal import Journal
 from tether.worker.keeping import Keeper
 from tether.worker.leases import Claims, Heart, boottime_s, new_worker
 from tether.worker.loop import Loop, now_s
-from tether.worker.outcome import Outcome, Question
+from tether.worker.outcome import Outcome
 from tether.worker.release import release_number
 from tether.worker.results import ResultChecks
 from tether.worker.signs import Signs
 from tether.worker.spool import Spool
 from tether.worker.surroundings import Surroundings
 from tether.worker.wakeups import WakeUps
+from tether.worker.wishes import Wishes
 from tether.worker.zygotes import Zygotes
 
 if TYPE_CHECKING:
@@ -79,8 +78,8 @@ class Supervisor:
         self._gateway = GatewayProcess(
             self._loop,
             launching.configure_packet(settings),
-            lambda packet: self._attempts.gateway_said(packet),
-            lambda restart: self._attempts.gateway_lost(restart),
+            lambda packet: self._attempts.reports.said(packet),
+            lambda restart: self._attempts.reports.lost(restart),
         )
         self._zygotes = Zygotes(self._loop, settings, self._end_orphans)
         around = Surroundings(
@@ -100,6 +99,7 @@ class Supervisor:
         )
         self._around = around
         self._attempts = Attempts(around, self._zygotes, self._freed, self._given_away)
+        self._wishes = Wishes(around, self._attempts)
         self._zygotes.report_to(self._attempts)
         self._wakeups = WakeUps(settings, store, self, self._agents)
         self._enlist()
@@ -169,7 +169,7 @@ class Supervisor:
     def wanted(self, intents: list[Intent]) -> None:
         """Clients want something of running tasks."""
         for intent in intents:
-            self._loop.post(lambda intent=intent: self._act(intent))
+            self._loop.post(lambda intent=intent: self._wishes.act(intent))
 
     def held(self, holds: list[Hold]) -> None:
         """What operators hold now; told again while there is any, since attempts and gateways come and go."""
@@ -177,45 +177,9 @@ class Supervisor:
             self._loop.post(lambda: self._hold(holds))
         self._held = bool(holds)
 
-    # --- wishes -----------------------------------------------------------------------------------------------------
-
     def _hold(self, holds: list[Hold]) -> None:
         self._around.holding.take(holds)
         self._gateway.tell(self._around.holding.packet(self._attempts.all()))
-
-    def _act(self, intent: Intent) -> None:
-        attempt = self._attempts.of_task(intent.task_id)
-        if attempt is None or not attempt.is_live or attempt.claim.lease_token != intent.lease_token:
-            return
-        if intent.kind == "cancel":
-            message = f"Cancelled by {intent.by}." if intent.by else "Cancelled."
-            self._attempts.end(attempt, Outcome(reason=Reason.CANCELLED, message=message), dump=True)
-        elif intent.kind in ("unpark", "reject"):
-            self._attempts.parking.decided(attempt, intent)
-        elif attempt.parked and intent.kind != "update":
-            return  # paused already; what was asked before is asked again once it goes on
-        elif intent.kind == "pause":
-            self._stop_at_step(attempt, Outcome(reason=Reason.OPERATOR, message=intent.note or "Paused on request.", pause=True))
-        elif intent.kind == "escalate":
-            text = intent.note or "A human was asked to take over."
-            asked = Question(kind=ApprovalKind.ESCALATED, text=text, details={"by": intent.by, "partial": attempt.partial})
-            self._stop_at_step(attempt, Outcome(reason=Reason.ESCALATED, message=text, question=asked))
-        elif intent.kind == "update":
-            self._update(attempt, intent)
-
-    def _update(self, attempt: LiveAttempt, intent: Intent) -> None:
-        if intent.counters is not None and intent.counters.epoch != attempt.counters.epoch:
-            attempt.counters = intent.counters
-        if intent.timeouts is not None:
-            attempt.clocks.limit(intent.timeouts.task_s, intent.timeouts.step_s, intent.timeouts.idle_s)
-            self._attempts.rearm(attempt)
-
-    def _stop_at_step(self, attempt: LiveAttempt, outcome: Outcome) -> None:
-        """Ask the agent to return at its next step; after drain_s it is ended where it stands, from its last checkpoint."""
-        if attempt.stop_wanted is None:
-            attempt.stop_wanted = outcome
-            end_s = self._settings.worker.drain_s
-            attempt.stop_timer = self._loop.after(end_s, lambda: self._attempts.end(attempt, outcome, dump=True))
 
     # --- drain and end ------------------------------------------------------------------------------------------------
 
@@ -230,7 +194,7 @@ class Supervisor:
             if self._draining:
                 self._attempts.end(attempt, outcome, dump=True)
             else:
-                self._stop_at_step(attempt, outcome)
+                self._wishes.stop_at_step(attempt, outcome)
         if not self._draining:
             log.info("draining: %d attempts to hand back", len(self._attempts))
         self._draining = True

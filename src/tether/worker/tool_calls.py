@@ -17,11 +17,10 @@ from tether.worker.clocks import Deadline
 from tether.worker.loop import now_s
 from tether.worker.nudging import Nudging
 from tether.worker.outcome import Outcome, of_deadline
+from tether.worker.replies import Reply
 from tether.worker.surroundings import Surroundings
 
 __all__ = ["BUILTIN_TOOLS", "ToolCalls"]
-
-Reply = Callable[[Mapping[str, Any]], None]
 
 #: Built-in tools that are processes; each is the function `tool` of the module of that name.
 BUILTIN_TOOLS = ("web_fetch", "web_search", "run_python", "run_shell", "read_file", "write_file", "list_files")
