@@ -28,6 +28,24 @@ def test_a_dead_supervisor_takes_its_attempts_along(tmp_path: Path, isolation: s
         until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in gateway + zygotes), 5, "the end of its children")
 
 
+@pytest.mark.parametrize("isolation", ["auto", "cooperative"])
+def test_a_supervisor_and_its_zygotes_killed_together_take_the_attempts_along(tmp_path: Path, isolation: str) -> None:
+    """Nobody is left to walk the trees but each attempt's init, which ends its own, daemons included, even if it was stopped."""
+    agents = {kind: f"tether.testing.misbehave:{kind}" for kind in ("busy", "daemon")}
+    with site(tmp_path, isolation=isolation, agents=agents) as place:
+        worker = place.add_worker()
+        handles = [place.submit(agent) for agent in agents]
+        until(lambda: all(place.events(handle, "output") for handle in handles), 40, "the start of all")
+        zygotes, inits = place.zygotes(worker), place.inits(worker)
+        for pid in zygotes + inits[:1]:
+            os.kill(pid, signal.SIGSTOP)
+        worker.kill()
+        for pid in zygotes:
+            os.kill(pid, signal.SIGKILL)
+        worker.wait(5)
+        until(lambda: not place.survivors(), 10, "the end of all attempts")
+
+
 def test_a_dump_survives_the_death_of_its_supervisor_and_of_the_store(tmp_path: Path) -> None:
     """Killed while the store was locked: the dump was on disk before, and the next worker imports it."""
     with site(tmp_path, agents={"sleep": "tether.testing.misbehave:sleep"}) as place:

@@ -1,7 +1,7 @@
 """Init: the first process of an attempt. It runs no code of the agent, holds the tree together, and ends with it.
 
 It goes behind the walls, starts the agent and each tool as a child of its own, reaps, and reports on its control socket.
-End of file on that socket is the supervisor's death, and then everything here ends at once.
+End of file on that socket is the supervisor's death, and then everything here ends at once, as it does when the zygote is dead.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def become_init(plan: Plan, copies: Copies | None, told: int, close: Sequence[in
             os.close(fd)
         bell = _listen_for_children()
         notes = _go_behind_walls(plan, copies, told, zygote)
-        init = Init(plan, ctl, notes, bell)
+        init = Init(plan, ctl, notes, bell, parent=0 if plan.namespaces else zygote)
     except BaseException as error:
         with contextlib.suppress(Exception):
             packets.send(ctl, {"op": "failed", "problem": str(error) or type(error).__name__, "remedy": _remedy(error)})
@@ -69,7 +69,9 @@ def _listen_for_children() -> tuple[int, int]:
 
 
 def _stay_outside(plan: Plan, zygote: int) -> list[str]:
-    syscalls.die_with_parent()
+    # Not SIGKILL: what no namespace holds together has to be ended by us. SIGCONT wakes an init that was stopped, too.
+    signal.signal(signal.SIGCONT, lambda *_: None)
+    syscalls.die_with_parent(signal.SIGCONT)
     if os.getppid() != zygote:
         os._exit(_CANNOT_START)
     os.setsid()
@@ -94,8 +96,10 @@ def _remedy(error: BaseException) -> str:
 class Init:
     """One poll loop over the control socket and the ends of children; nothing in it waits."""
 
-    def __init__(self, plan: Plan, ctl: socket.socket, notes: Sequence[str], bell: tuple[int, int]) -> None:
+    def __init__(self, plan: Plan, ctl: socket.socket, notes: Sequence[str], bell: tuple[int, int], *, parent: int) -> None:
+        """parent: the zygote as getppid sees it; when that is another one, everything here ends."""
         self._plan = plan
+        self._parent = parent
         self._ctl = ctl
         self._wake = bell[0]
         self._own = (ctl.fileno(), *bell)
@@ -122,6 +126,8 @@ class Init:
             ready = dict(poll.poll(None if left is None else left * 1000 + 1))
             if ready.get(self._wake):
                 self._reap()
+                if os.getppid() != self._parent:
+                    return
             if ready.get(self._ctl.fileno()):
                 self._flush()
                 self._listen()
