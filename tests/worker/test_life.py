@@ -126,8 +126,8 @@ def test_a_decision_nobody_takes_ends_with_the_partial_result(place: Site) -> No
 
 def test_pause_takes_hold_at_a_step_and_resume_goes_on(place: Site) -> None:
     """A pause on request loses nothing: every step happens once."""
-    handle = place.submit("walk", input={"steps": 40, "pause_s": 0.05})
-    until(lambda: (handle.document().partial or {}).get("walked", 0) > 3, 30, "a few steps")
+    handle = place.submit("walk", input={"steps": 40, "first_pause_s": 0.5})  # it must not be done before it hears of the pause
+    until(lambda: (handle.document().partial or {}).get("walked", 0) > 1, 30, "a few steps")
     handle.pause(by="anna")
     task = place.settled(handle)
     assert (task.state, task.reason) == ("paused", "operator")
@@ -220,13 +220,14 @@ def test_sigterm_hands_tasks_back_without_using_an_attempt(place_of_my_own: Site
     """A drained worker leaves its tasks at a checkpoint and another one goes on."""
     place = place_of_my_own
     first = place.add_worker()
-    handle = place.submit("walk", input={"steps": 40, "pause_s": 0.05}, max_attempts=1)
-    until(lambda: (handle.document().partial or {}).get("walked", 0) > 3, 30, "a few steps")
+    # Slow enough that it is not done, on however busy a machine, before the signal arrives.
+    handle = place.submit("walk", input={"steps": 40, "first_pause_s": 0.5}, max_attempts=1)
+    until(lambda: (handle.document().partial or {}).get("walked", 0) > 1, 60, "a few steps")
     first.send_signal(signal.SIGTERM)
-    first.wait(15)
+    first.wait(40)
     assert handle.document().state == "queued", handle.document().reason
     place.add_worker()
-    task = handle.wait(until="final", timeout=40)
+    task = handle.wait(until="final", timeout=90)
     assert task.state == "succeeded"
     assert [n for n, _ in task.result["steps"]] == list(range(40))
 

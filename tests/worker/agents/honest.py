@@ -14,11 +14,12 @@ def greet(task: Any, link: Any) -> dict[str, str]:
 
 
 def walk(task: Any, link: Any) -> dict[str, Any]:
-    """As many steps as the input says, a checkpoint after each, with the attempt that made it."""
+    """As many steps as the input says, a checkpoint after each, with the attempt that made it; the first may be slower."""
     state = link.state or {"steps": []}
+    pause_s = task.input.get("pause_s", 0.02)
     while len(state["steps"]) < task.input["steps"]:
         link.step()
-        time.sleep(task.input.get("pause_s", 0.02))
+        time.sleep(task.input.get("first_pause_s", pause_s) if link.attempt == 1 else pause_s)
         state = {"steps": [*state["steps"], [len(state["steps"]), link.attempt]]}
         link.checkpoint(state)
         link.partial({"walked": len(state["steps"])})
