@@ -147,6 +147,7 @@ def test_after_a_lost_worker_the_agent_says_whether_it_is_asked(place: Site, mod
     handles = {replay: place.submit(f"look_{replay}", f"LOST {replay}") for replay in ("ask", "allow", "off")}
     for replay in handles:
         until(lambda replay=replay: calls_of(models, f"LOST {replay}") == 3, 60, "the call in flight")
+        until(lambda replay=replay: len(place.events(handles[replay], "tool_ended")) == 2, 30, "its tool calls in the journal")
     (worker,) = place.workers
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait(5)
