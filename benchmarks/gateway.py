@@ -2,6 +2,7 @@
 
 CPU is that of the process (user and system) divided by the calls; it does not depend on the machine's load as times do.
 `python benchmarks/gateway.py upstream|bare PORT [TARGET]` are the two other processes of the comparison.
+LITELLM_PYTHON, an interpreter of an environment with `litellm[proxy]`, adds that proxy to it (one worker, no database).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,10 +25,10 @@ import aiohttp
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from rig import Rig
     from rows import Row
 
 CALLS, STREAMS, AT_ONCE, ONE_BY_ONE = 600, 200, 16, 100
+LITELLM_CALLS, LITELLM_READY_S = 100, 300.0
 TOOLS = [
     {"type": "function", "function": {"name": f"t{n}", "description": "d" * 200, "parameters": {"type": "object"}}}
     for n in range(8)
@@ -51,7 +53,7 @@ LAST = {"id": "c", "object": "chat.completion.chunk", "model": "scripted", "choi
 
 async def answer(request: web.BaseRequest) -> web.StreamResponse:
     """The provider: the same answer to everybody, in one piece or in 50 chunks."""
-    asked = json.loads(await request.read())
+    asked = json.loads(await request.read() or b"{}")  # LiteLLM looks by GET whether somebody is there
     if not asked.get("stream"):
         return web.Response(body=json.dumps(ANSWER).encode(), content_type="application/json")
     out = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -114,30 +116,64 @@ def rows() -> Iterator[Row]:
             "bare proxy": (f"http://127.0.0.1:{bare}", "", bare_pid),
             "gateway": (attempt.url, attempt.token, rig.process.pid),
         }
-        yield from asyncio.run(measured(rig, ways))
+        if "LITELLM_PYTHON" in os.environ:
+            ways["LiteLLM"] = litellm(stack, folder, os.environ["LITELLM_PYTHON"], free_port(), upstream)
+        yield from asyncio.run(measured(ways))
 
 
-async def measured(rig: Rig, ways: dict[str, tuple[str, str, int]]) -> list[Row]:
+def litellm(stack: ExitStack, folder: Path, python: str, port: int, upstream: int) -> tuple[str, str, int]:
+    """LiteLLM's proxy in front of the same provider, once it answers."""
+    config = folder / "litellm.yaml"
+    model = {"model": "openai/scripted", "api_base": f"http://127.0.0.1:{upstream}/v1", "api_key": "none"}
+    config.write_text(json.dumps({"model_list": [{"model_name": "m", "litellm_params": model}]}))
+    command = [str(Path(python).with_name("litellm")), "--config", str(config), "--port", str(port), "--host", "127.0.0.1"]
+    own = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": "sk-benchmark", "LITELLM_LOG": "ERROR"}
+    process = subprocess.Popen(command, env=os.environ | own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    until_s = time.monotonic() + LITELLM_READY_S
+    while time.monotonic() < until_s and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health/liveliness", timeout=5).close()
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return f"http://127.0.0.1:{port}", "sk-benchmark", process.pid
+    raise OSError(f"LiteLLM's proxy did not start ({python})")
+
+
+async def measured(ways: dict[str, tuple[str, str, int]]) -> list[Row]:
     """The figures of every way."""
     from rows import Row
 
     out: list[Row] = []
     times: dict[str, float] = {}
+    plain: dict[str, float] = {}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         for name, (url, token, pid) in ways.items():
+            slow = name == "LiteLLM"
             await many(session, url, token, 40, stream=False)
             if pid:
                 for what, count, stream, goal in (("plain call", CALLS, False, 1.0), ("stream of 50 chunks", STREAMS, True, 1.5)):
-                    before = cpu_s(pid)
-                    await many(session, url, token, count, stream=stream)
-                    used = (cpu_s(pid) - before) / count * 1000
+                    used = await cpu_ms_of(session, url, token, pid, LITELLM_CALLS if slow else count, stream=stream)
+                    plain.setdefault(name, used)
                     limit = goal if name == "gateway" else None
                     out.append(Row(name=f"{name}, {what}", value=used, unit="ms CPU", goal=limit, note=f"{AT_ONCE} at once"))
-            times[name] = await one_by_one(session, url, token)
+            if not slow:
+                times[name] = await one_by_one(session, url, token)
     first = times["gateway"] - times["provider"]
     out.append(Row(name="first streamed byte behind direct", value=first, unit="ms", goal=3, note="median, one by one"))
-    del rig
+    if "LiteLLM" in plain:
+        ratio = plain["LiteLLM"] / plain["gateway"]
+        out.append(Row(name="plain call, LiteLLM's CPU by ours", value=ratio, unit="times", goal=20, at_most=False))
     return out
+
+
+async def cpu_ms_of(session: aiohttp.ClientSession, url: str, token: str, pid: int, count: int, *, stream: bool) -> float:
+    """Milliseconds of CPU of the process per call."""
+    before = cpu_s(pid)
+    await many(session, url, token, count, stream=stream)
+    return (cpu_s(pid) - before) / count * 1000
 
 
 async def many(session: aiohttp.ClientSession, url: str, token: str, count: int, *, stream: bool) -> None:
