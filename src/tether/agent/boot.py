@@ -6,6 +6,7 @@ executes itself anew and stays without it.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gc
 import importlib
@@ -143,6 +144,7 @@ def _unseen(config: Mapping[str, Any], code_dir: str | None) -> list[str]:
 def _settle() -> tuple[object, ...]:
     """Nothing is buffered or computed later that could be now: every attempt is a copy of this process. Keep what it returns."""
     seccomp.prepare()
+    codecs.lookup("ascii")  # every init writes a file in it, and would import it
     sys.stdout.flush()
     sys.stderr.flush()
     gc.collect()
