@@ -82,7 +82,7 @@ def _open(place: Site) -> int:
 
 
 def _at_rest(place: Site) -> _Rest:
-    time.sleep(3.0)  # what is tidied up every second is tidied up
+    time.sleep(20.0)  # connections to models are kept open for 15 s
     pids = [pid for worker in place.workers for pid in tree_of(worker.pid)]
     with psycopg.connect(place.settings.store_url) as connection:
         row = connection.execute(

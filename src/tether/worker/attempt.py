@@ -102,6 +102,7 @@ class LiveAttempt:
         self.web_counting = claim.counters.web_counting
         self.unacknowledged = 0
         self.timer: Timer | None = None
+        self.prepare_timer: Timer | None = None
         self.stop_timer: Timer | None = None
 
     @property

@@ -104,7 +104,7 @@ class Attempts:
             assert deadline is not None
             self.end(attempt, of_deadline(deadline, now), dump=False)
             return
-        self._around.loop.after(_PREPARE_S, lambda: self._unprepared(attempt))
+        attempt.prepare_timer = self._around.loop.after(_PREPARE_S, lambda: self._unprepared(attempt))
 
         def start() -> None:
             self._zygotes.when_ready(claim.task.agent, agent, lambda ready: self._start(attempt, workspace, ready))
@@ -177,6 +177,8 @@ class Attempts:
             os.close(pidfd)
             return
         attempt.init_pid, attempt.pidfd = pid, pidfd
+        if attempt.prepare_timer is not None:
+            attempt.prepare_timer.cancel()
         self._around.loop.watch(pidfd, lambda: self._init_gone(attempt))
 
     def not_started(self, key: str, problem: str, *, transient: bool) -> None:

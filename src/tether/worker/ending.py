@@ -62,7 +62,7 @@ class Closing:
         """Step 1: nothing may be spent any more; ask for the stacks."""
         attempt = self._attempt
         attempt.phase = Phase.ENDING
-        for timer in (attempt.timer, attempt.stop_timer):
+        for timer in (attempt.timer, attempt.prepare_timer, attempt.stop_timer):
             if timer is not None:
                 timer.cancel()
         self._around.gateway.revoke(attempt.key, self._outcome.reason)
