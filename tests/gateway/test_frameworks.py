@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -113,13 +114,16 @@ def test_exactly_the_allowed_calls_get_through(
     assert len(errors) == N - ALLOWED, errors[:3]
     assert {getattr(each, "status_code", 402) for each in errors} == {402}, errors[:3]
     assert sum(attempt.key in json.dumps(dict(entry.body)) for entry in models.ledger) == ALLOWED
-    asked = 0
+    asked, asked_s = 0, time.monotonic()
 
     def counted() -> bool:
-        """Refusals are journaled once a second with how many came since; one more brings out the rest."""
-        nonlocal asked
+        """Refusals are journaled once a second with how many came since; one more a second later brings out the rest."""
+        nonlocal asked, asked_s
         if sum(1 + event["repeats"] for event in attempt.events("call_refused")) == N - ALLOWED + asked:
             return True
+        if time.monotonic() - asked_s < 1.1:
+            return False
+        asked_s = time.monotonic()
         body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "one more"}]}).encode()
         assert post(attempt, "/v1/chat/completions", body)[0] == 402
         asked += 1

@@ -61,7 +61,7 @@ class Admission:
     body_bytes: int = 0
     waiting: int = 0
     refusals: int = 0
-    refusal_noted_at: float = 0.0
+    refusals_noted: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     listeners: list[Closable] = field(default_factory=list["Closable"])
     endings: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])
     _settled: asyncio.Event = field(default_factory=asyncio.Event)

@@ -11,7 +11,6 @@ from tether.gateway.prices import TokenUsage
 
 __all__ = ["EventMeter", "finish_of", "usage_of"]
 
-_HINTS = (b'"usage"', b'_reason"', b"[DONE]", b"error")
 _TELLING = re.compile(rb'"usage"\s*:\s*\{|"(?:finish_reason|stop_reason)"\s*:\s*"|\[DONE\]|^event:\s*error', re.MULTILINE)
 _BOUNDARY = re.compile(rb"\r?\n\r?\n")
 _MOST_PENDING = 32 * 1024 * 1024
@@ -89,7 +88,8 @@ def _uses(usage: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, in
 
 def _tells(events: bytes) -> bool:
     """Whether there is more in these events than text; quick, as most of them are nothing else."""
-    return any(hint in events for hint in _HINTS) and _TELLING.search(events) is not None
+    hinted = b'_reason"' in events or b'"usage"' in events or b"[DONE]" in events or b"error" in events
+    return hinted and _TELLING.search(events) is not None
 
 
 class EventMeter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -103,10 +104,11 @@ class Routes:
         return web.json_response({"object": "list", "data": data, **page})
 
     def note(self, admission: Admission, refusal: Refusal) -> None:
-        """Journal a refusal and tell the supervisor, at most once a second."""
+        """Journal a refusal and tell the supervisor, each kind at most once a second."""
         admission.refusals += 1
         now = time.monotonic()
-        if admission.refusals > 1 and now - admission.refusal_noted_at < _NOTE_EVERY_S:
+        kind = (refusal.code, refusal.limit)
+        if now - admission.refusals_noted.get(kind, -math.inf) < _NOTE_EVERY_S:
             return
         facts = {"limit": refusal.limit, "used": refusal.used, "allowed": refusal.allowed, "message": str(refusal)}
         self._tell({"op": "refused", "key": admission.key, "code": refusal.code, **facts})
@@ -114,7 +116,7 @@ class Routes:
         data = {**facts, **amounts, "repeats": admission.refusals - 1}
         event = NewEvent(type="call_refused", attempt=admission.attempt, data=data)
         self._ledger.append(Append(task_id=admission.task_id, events=(event,)))
-        admission.refusals, admission.refusal_noted_at = 0, now
+        admission.refusals, admission.refusals_noted[kind] = 0, now
 
 
 def _authorise(admission: Admission, request: web.BaseRequest) -> None:
