@@ -240,3 +240,27 @@ def test_figures_for_prometheus(http: httpx2.Client) -> None:
     assert "tether_approvals_open" in text
     assert http.get("/healthz", headers={"Authorization": ""}).json() == {"status": "ok"}
     assert http.get("/readyz", headers={"Authorization": ""}).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"goal": "x", "tags": ["a"], "metadata": {"k": "v"}, "budget": {"max_usd": "0.5"}, "start_at": "2099-01-01T00:00:00Z"},
+        {"goal": ""},
+        {"goal": "x", "unknown": 1},
+        {"goal": "x", "agent": "nobody"},
+        {"goal": "x", "budget": {"max_usd": 10**9}},
+        {"goal": "x", "tenant": "other"},
+        {"goal": "x", "files": {"a": "upload:upload_00000000000000000000000000"}},
+        [],
+    ],
+)
+def test_the_short_way_answers_like_the_route(api: Any, body: Any) -> None:
+    """An ordinary submission takes a short way; status, fields, problems and headers are those of the route."""
+    http = api.client()
+    short = http.post("/v1/tasks", json=body, headers={"Idempotency-Key": uuid.uuid4().hex})
+    usual = http.post("/v1/tasks", json=body, params={"dry_run": "false"}, headers={"Idempotency-Key": uuid.uuid4().hex})
+    of_its_own = {"id", "created_at", "updated_at"}
+    answers = [{k: v for k, v in answer.json().items() if k not in of_its_own} for answer in (short, usual)]
+    assert answers[0] == answers[1]
+    assert (short.status_code, set(short.headers)) == (usual.status_code, set(usual.headers))

@@ -10,7 +10,7 @@ __all__ = ["MARKS", "remove", "task_ids"]
 
 #: What stands beside the folder under its name and one of these: which attempt had it last, a copy being restored.
 MARKS = (".attempt", ".restored")
-_NAME = re.compile(r"task_[0-9A-Z]{26}\Z")
+_NAME = re.compile(r"task_[0-9A-HJKMNP-TV-Z]{26}\Z")
 
 
 def task_ids(workspaces: Path) -> list[str]:

@@ -25,6 +25,7 @@ from tether.web.gate import Gate, is_open
 from tether.web.housekeeping import Housekeeping
 from tether.web.routes import decisions, files, health, keys, links, operations, pages, reading, tasks, webhooks
 from tether.web.service import Service, Threads
+from tether.web.shortcut import Shortcut
 from tether.web.submissions import Submissions
 from tether.web.tail import JournalTail
 
@@ -63,6 +64,7 @@ def create_app(settings: Settings, store: Store, address: str = "") -> FastAPI:
     app.state.service = service
     app.state.counts = Counter()
     app.state.figures = {}
+    app.add_middleware(Shortcut, service=service)
     app.add_middleware(Gate, service=service, counts=app.state.counts)
     problems.install(app)
     for module in _ROUTERS:

@@ -22,7 +22,7 @@ from tether.web.schemas.tasks import Checked, Name, TaskChange, TaskIn, When
 from tether.web.service import Service, service_of
 from tether.web.waiting import LONGEST_S, preferred_wait, wait_for
 
-__all__ = ["filtered", "router"]
+__all__ = ["accept", "accepted", "filtered", "router"]
 
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=StrictRoute)
 Key = Annotated[str | None, Header(pattern=r"^[\x21-\x7e]{1,255}$", description="makes a repeated request harmless")]
@@ -46,21 +46,34 @@ async def submit(
 ) -> Response:
     """Store a goal with its limits as a queued task. With an Idempotency-Key the same request again gives the same task."""
     service = service_of(request)
+    if dry_run:
+        return document(_checked(await _admission(service, _task(body, caller, idempotency_key), caller)))
+    stored, replayed = await accept(service, body, caller, idempotency_key)
+    wait_s = preferred_wait(prefer)
+    if wait_s is None:
+        return accepted(stored, replayed)
+    await wait_for(service, stored.id, "settled", wait_s)
+    stored = await service.call(service.store.get, stored.id)
+    return accepted(stored, replayed, wait_s)
+
+
+async def accept(service: Service, body: TaskIn, caller: Caller, idempotency_key: str | None) -> tuple[TaskDocument, bool]:
+    """The stored task, and whether its key was known before; a worker is woken."""
     task = _task(body, caller, idempotency_key)
     ready = await _admission(service, task, caller)
-    if dry_run:
-        return document(_checked(ready))
     with service.submissions.keyed(task):
         known = task.idempotency_key and await service.call(service.store.keyed, task.tenant, task.idempotency_key)
         stored = await service.submissions.submit(await _sealed(service, ready, caller.actor(body.by)))
-    service.announce(stored)
-    headers = {"Location": f"/v1/tasks/{stored.id}"} | ({"Idempotent-Replayed": "true"} if known else {})
-    wait_s = preferred_wait(prefer)
-    if wait_s is not None:
-        await wait_for(service, stored.id, "settled", wait_s)
-        stored = await service.call(service.store.get, stored.id)
-        headers["Preference-Applied"] = f"wait={wait_s:g}"
-    return document(stored.document(), 200 if wait_s is not None and stored.state in SETTLED else 202, headers)
+    return service.announce(stored), bool(known)
+
+
+def accepted(stored: TaskDocument, replayed: bool, waited_s: float | None = None) -> Response:
+    """The answer to a submission; waited_s: how long was waited for it to settle."""
+    headers = {"Location": f"/v1/tasks/{stored.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
+    if waited_s is None:
+        return document(stored.document(), 202, headers)
+    headers["Preference-Applied"] = f"wait={waited_s:g}"
+    return document(stored.document(), 200 if stored.state in SETTLED else 202, headers)
 
 
 def _task(body: TaskIn, caller: Caller, idempotency_key: str | None) -> Task:
