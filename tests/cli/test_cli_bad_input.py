@@ -79,7 +79,11 @@ BAD_FILES = [
     ("[models.x]\nmodel = 'y'", "models.x.upstream:", "correct it"),
     ('[models.x]\nupstream = "localhost:1"', "models.x.upstream:", "http"),
     ("[limits]\nbudget = { max_usd = -1 }", "limits.budget.max_usd: must not be negative", "write dollars"),
-    ("[task_types.report]\ntimeouts = { task_s = 0 }", "task_types.report.timeouts.task_s: must be greater than 0", "write seconds"),
+    (
+        "[task_types.report]\ntimeouts = { task_s = 0 }",
+        "task_types.report.timeouts.task_s: must be greater than 0",
+        "write seconds",
+    ),
     ('[store]\nurl = "oracle://x"', "", ""),
 ]
 
