@@ -1,6 +1,6 @@
 """Chaos over a fleet: PostgreSQL, two workers, each broker and none; everything breaks in turn, and every task ends, once.
 
-TETHER_CHAOS=full: 500 tasks and full outages for each broker instead of together.
+TETHER_CHAOS=full: 500 longer tasks, full outages, and every blow again for as long as there are tasks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FULL = os.environ.get("TETHER_CHAOS") == "full"
 _TASKS = int(os.environ.get("TETHER_CHAOS_TASKS", "500" if _FULL else "125"))
 _FREEZE_S, _AWAY_S = (12.0, 30.0) if _FULL else (4.0, 5.0)
 _PAUSE_S = 4.0 if _FULL else 0.5
-_STEPS = 3
+_STEPS, _TICKS = 3, 40 if _FULL else 4
 _BROKERS: dict[str, Callable[[], Broker]] = {"redis": Redis, "rabbitmq": RabbitMQ, "sqs": Moto}
 
 
@@ -41,7 +41,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker | None]:
 
 
 def _submit_all(place: Site, book: Path, number: int) -> list[TaskHandle]:
-    given = {"book": str(book), "steps": _STEPS, "ticks": 4}
+    given = {"book": str(book), "steps": _STEPS, "ticks": _TICKS}
     return [place.submit("counted", f"count {n}", input=given, tenant=f"t{n % 5}", max_attempts=20) for n in range(number)]
 
 
