@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Select, create_engine, func, literal_column, select, text, tuple_
@@ -74,7 +74,8 @@ class Postgres:
     def migration(self) -> Generator[Connection]:
         """One migration at a time, without the limits of ordinary statements."""
         with self.writer() as connection:
-            connection.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
+            for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+                connection.execute(text(f"SET LOCAL {limit} = 0"))
             connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             yield connection
 
@@ -91,8 +92,10 @@ class Postgres:
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tether:{name}", 0))))
 
     def together(self, driver: Any) -> AbstractContextManager[object]:
-        """A pipeline: one round trip for all."""
-        return driver.pipeline()
+        """A pipeline, one round trip for all; needs libpq 14."""
+        import psycopg
+
+        return driver.pipeline() if psycopg.Pipeline.is_supported() else nullcontext()
 
     def upsert(self, table: Any) -> Any:
         """INSERT … ON CONFLICT."""
