@@ -21,6 +21,8 @@ def grounds(approval: Approval) -> list[str]:
     """Lines for people, of what the approval's details have."""
     details = approval.details
     lines = [*_spent(details), *_so_far(details), *_more(details), *_again(details)]
+    if approval.expires_at_ms is None:
+        return lines
     expires = datetime.fromtimestamp(approval.expires_at_ms / 1000).strftime("%Y-%m-%d %H:%M")
     return [*lines, f"waits until {expires}, then it ends with what there is"]
 
