@@ -79,17 +79,17 @@ def _missing(message: str) -> NoReturn:
     pytest.skip(message)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Mark this session in the environment that every process of it inherits, those of pytest-xdist among them."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    if not hasattr(config, "workerinput"):
         os.environ[_MARKER] = uuid.uuid4().hex
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail when a process of this session outlives it."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        return  # the process that started this one looks, when all have ended
+    if hasattr(session.config, "workerinput"):
+        return  # of pytest-xdist: the process that started this one looks, when all have ended
     factory = getattr(session.config, "_tmp_path_factory", None)
     base = None if factory is None else str(factory.getbasetemp())
     deadline = time.monotonic() + _GRACE_S
