@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from contextlib import closing
+
+import psycopg
 import pytest
 
 from staging import LONG_S, claimed, ended, entry, llm, submitted, types, until, worker, wrote
 from tether.errors import Conflict
 from tether.lifecycle import Change, Reason
-from tether.store import Store
+from tether.store import Store, open_store
 from tether.store.rows import Claim, NewApproval, NewCheckpoint, NewWorker, Park
 from tether.task import Answer
 
@@ -60,6 +63,23 @@ def test_tasks_of_an_expired_worker_stand_in_line_again(store: Store) -> None:
     assert store.rescue() == []
     [again] = store.claim(worker(store), ["autogpt"], 1)
     assert (again.attempt, again.failures, again.losses, again.reason) == (2, 0, 1, "worker_lost")
+
+
+def test_a_client_that_stands_still_in_a_transaction_keeps_no_rows(postgres_store_url: str) -> None:
+    """The server does not end it, its last word being the end of a pipeline; the rescue does, and takes the task."""
+    store = open_store(postgres_store_url)
+    claim = claimed(store)
+    store.retire_worker(_holder(store, claim))
+    options = {"application_name": "tether", "options": "-c idle_in_transaction_session_timeout=1s"}
+    with closing(psycopg.connect(postgres_store_url, **options)) as stalled:
+        with stalled.pipeline():
+            for _ in range(2):
+                stalled.execute("UPDATE tasks SET last_seq = last_seq WHERE id = %s", [claim.task_id])
+        assert store.rescue() == []
+        assert [rescued.task_id for rescued in until(store.rescue)] == [claim.task_id]
+        with pytest.raises(psycopg.OperationalError):
+            stalled.execute("SELECT 1")
+    store.close()
 
 
 def test_known_dead_and_retired_workers_are_rescued_at_once(store: Store) -> None:

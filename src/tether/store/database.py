@@ -57,6 +57,10 @@ class Database:
 
         return self._tried(attempt)
 
+    def end_stalled(self) -> None:
+        """End the transactions of clients that stand still in the middle of one. Raises StoreUnavailable."""
+        self.read(lambda tx: self.dialect.end_stalled(tx.connection))
+
     def _tried(self, attempt: Callable[[], tuple[Any, _Failure | None, bool]]) -> Any:
         for left in reversed(range(_TRIES)):
             try:

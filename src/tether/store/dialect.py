@@ -49,6 +49,10 @@ class Dialect(Protocol):
         """Wait until no other transaction is in the part of that name; it ends with the transaction."""
         ...
 
+    def end_stalled(self, connection: Connection) -> None:
+        """End the transactions of clients that stand still in the middle of one, so that their rows are free again."""
+        ...
+
     def together(self, driver: Any) -> AbstractContextManager[object]:
         """Statements that need no answer are sent on this connection without waiting for each; faults may come late."""
         ...

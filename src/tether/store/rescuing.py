@@ -37,16 +37,16 @@ def worth_rescuing(tx: Reading, dead: Sequence[str], grace_s: float) -> bool:
     return bool(_gone(tx, dead, grace_s)) or tx.one(_orphans) is not None
 
 
-def _gone(tx: Reading, dead: Sequence[str], grace_s: float) -> list[str]:
+def _gone(tx: Reading, dead: Sequence[str], grace_s: float, *, locked: bool = False) -> list[str]:
     late = workers.c.lease_until_ms < tx.now_ms - int(grace_s * 1000)
-    query = select(workers.c.id).where(workers.c.state.in_(_WORKING), or_(late, workers.c.id.in_(dead)))
-    return [row.id for row in tx.all(query.order_by(workers.c.id))]
+    query = select(workers.c.id).where(workers.c.state.in_(_WORKING), or_(late, workers.c.id.in_(dead))).order_by(workers.c.id)
+    return [row.id for row in tx.all(tx.dialect.locked(query, skip=True) if locked else query)]
 
 
 def give_up(tx: Writing, dead: Sequence[str], grace_s: float) -> None:
     """Mark the workers that are gone; from here on their heartbeats are refused."""
     late = workers.c.lease_until_ms < tx.now_ms - int(grace_s * 1000)
-    for worker_id in _gone(tx, dead, grace_s):
+    for worker_id in _gone(tx, dead, grace_s, locked=True):
         # Asked again in the UPDATE: a beat may have come in between.
         known_dead = worker_id in dead
         statement = update(workers).where(workers.c.id == worker_id, workers.c.state.in_(_WORKING))
@@ -54,11 +54,11 @@ def give_up(tx: Writing, dead: Sequence[str], grace_s: float) -> None:
 
 
 def rescue(tx: Writing, found_by: str, quarantine_after: int) -> list[Rescued]:
-    """One batch of tasks whose worker is given up; empty when there are none left."""
+    """One batch of tasks whose worker is given up; empty when there are none left that nobody else has locked."""
     candidates = [row.id for row in tx.all(_orphans)]
     tokens: list[str] = []
     rescued: list[Rescued] = []
-    for row in list(tx.lock(candidates).values()):
+    for row in list(tx.lock(candidates, skip=True).values()):
         if row.lease_token is None or not _still_abandoned(tx, row):
             continue
         tokens.append(row.lease_token)

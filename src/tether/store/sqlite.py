@@ -104,6 +104,9 @@ class SQLite:
     def alone(self, connection: Connection, name: str) -> None:
         """BEGIN IMMEDIATE let nobody else in already."""
 
+    def end_stalled(self, connection: Connection) -> None:
+        """Nothing: a lock goes with its process, and nobody else can end that one's."""
+
     def together(self, driver: Any) -> AbstractContextManager[object]:  # noqa: ARG002 - there is no way to save
         """Nothing: the database is in this process."""
         return nullcontext()

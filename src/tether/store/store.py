@@ -218,8 +218,9 @@ class Store(Access, Queries):
         """Take tasks from workers whose lease ended more than grace_s ago, that retired, or that are known to be `dead`.
 
         Requeued as worker_lost without using an attempt; after `quarantine_after` losses on one checkpoint paused as escalated.
-        Calls in flight are settled at their hold.
+        Calls in flight are settled at their hold. Transactions of workers that stand still are ended first.
         """
+        self._database.end_stalled()
         if not self._database.read(lambda tx: rescuing.worth_rescuing(tx, dead, grace_s)):
             return []
         self._database.write(lambda tx: rescuing.give_up(tx, dead, grace_s))

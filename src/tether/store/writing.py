@@ -41,15 +41,15 @@ class Writing(Reading):
         self.rows: dict[str, TaskRow] = {}
         self._pending: dict[Prepared, list[dict[str, Any]]] = {}
 
-    def lock(self, task_ids: Iterable[str]) -> dict[str, TaskRow]:
-        """The rows of these tasks (of those that exist), locked in ascending order of ids."""
+    def lock(self, task_ids: Iterable[str], *, skip: bool = False) -> dict[str, TaskRow]:
+        """The rows of these tasks (of those that exist), locked in ascending order of ids; skip: without those others hold."""
         missing = sorted(set(task_ids) - self.rows.keys())
-        if len(missing) == 1:
+        if len(missing) == 1 and not skip:
             for row in self.all(_lock_one, {"b_id": missing[0]}):
                 self.rows[row[0]] = TaskRow.of(row)
         elif missing:
             query = select_tasks().where(tasks.c.id.in_(missing)).order_by(tasks.c.id)
-            for row in self.all(self.dialect.locked(query)):
+            for row in self.all(self.dialect.locked(query, skip=skip)):
                 self.rows[row[0]] = TaskRow.of(row)
         return self.rows
 
