@@ -122,7 +122,7 @@ def worked() -> Iterator[Row]:
         models = ending.enter_context(ScriptedModels(script))
         folder = Path(ending.enter_context(tempfile.TemporaryDirectory()))
         more = f'[models.default]\nupstream = "{models.base_url}"\nmodel = "scripted"\nfree = true\n'
-        place = ending.enter_context(site(folder, agents={}, more=more))
+        place = ending.enter_context(site(folder, agents={}, more=more, builtin=True))
         worker = place.add_worker()
         place.submit("autogpt", "write six files")
         until(lambda: len(models.ledger) == 7, what="the seventh model request")

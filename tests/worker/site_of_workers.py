@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +34,7 @@ retry_backoff_s = 0.05
 isolation = "{isolation}"
 memory_mb = 256
 drain_s = 5
+agents = {served}
 {more}
 """
 _AGENT = """\
@@ -65,7 +68,9 @@ class Site:
         lease_s: float = 3.0,
         more: str = "",
         agents: dict[str, str] | None = None,
+        builtin: bool = False,
     ) -> None:
+        """`builtin`: serve the built-in agent too; it costs each worker a second of CPU."""
         folder.chmod(0o755)
         self.folder = folder
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -77,6 +82,7 @@ class Site:
             lease_s=lease_s,
             heartbeat_s=lease_s / 4,
             isolation=isolation,
+            served=json.dumps([*entries, *re.findall(r"^\[agents\.(\w+)\]", more, re.MULTILINE), *["autogpt"] * builtin]),
             more=more,
         )
         toml += "".join(_AGENT.format(name=name, entry=entry, code=code) for name, entry in entries.items())

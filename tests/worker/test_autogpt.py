@@ -37,7 +37,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Scri
     with WebSite() as web, ScriptedModels([]) as models:
         port = int(web.url.rsplit(":", 1)[1])
         more = _MODEL.format(upstream=models.base_url, port=port)
-        with site(tmp_path_factory.mktemp("autogpt"), agents={}, more=more) as place:
+        with site(tmp_path_factory.mktemp("autogpt"), agents={}, more=more, builtin=True) as place:
             place.add_worker()
             yield place, models, web
 

@@ -58,7 +58,9 @@ def test_killing_anything_loses_at_most_the_call_in_flight(
     dice = random.Random(_SEED)
     with (
         ScriptedModels(_script) as models,
-        site(tmp_path, store, slots=4, lease_s=2.0, agents={}, more=_MODEL.format(upstream=models.base_url)) as place,
+        site(
+            tmp_path, store, slots=4, lease_s=2.0, agents={}, builtin=True, more=_MODEL.format(upstream=models.base_url)
+        ) as place,
     ):
         place.add_worker()
         place.add_worker()

@@ -62,7 +62,7 @@ def _host(folder: Path, store: str, models: ScriptedModels, files: Path) -> cont
     folder.mkdir()
     prefix = Path(sys.prefix).resolve()
     more = _MORE.format(files=files, upstream=models.base_url, python=sys.executable, agents=_AGENTS, prefix=prefix)
-    return site(folder, store, agents={"noting": "noting:noting"}, more=more)
+    return site(folder, store, agents={"noting": "noting:noting"}, more=more, builtin=True)
 
 
 def _kill_everything(place: Site, worker: subprocess.Popen[bytes]) -> None:

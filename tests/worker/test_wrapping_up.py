@@ -38,7 +38,7 @@ def models() -> Iterator[ScriptedModels]:
 def place(tmp_path_factory: pytest.TempPathFactory, models: ScriptedModels) -> Iterator[Site]:
     """One worker with the built-in agent, and Python agents."""
     agents = {"walk": "honest:walk", "wraps": "honest:wraps"}
-    with site(tmp_path_factory.mktemp("wrap"), agents=agents, more=_MODEL.format(upstream=models.base_url)) as made:
+    with site(tmp_path_factory.mktemp("wrap"), agents=agents, builtin=True, more=_MODEL.format(upstream=models.base_url)) as made:
         made.add_worker()
         yield made
 
