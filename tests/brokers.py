@@ -231,7 +231,7 @@ class RabbitMQ(Server):
                 channel.queue_purge(name)
 
     #: the queues that flush() empties
-    queues: Sequence[str] = ("tether.autogpt", "tether.counted")
+    queues: Sequence[str] = ("tether.counted",)
 
 
 class Moto(Server):
