@@ -99,7 +99,7 @@ BUILTIN: dict[str, ToolSpec] = {
             idempotent=True,
             required=("path", "content"),
             path=_PATH,
-            content=_text("the whole new content"),
+            content=_text("the whole new content, with every value worked out"),
         ),
         _tool(
             "list_files", "List the files of the workspace with their sizes.", idempotent=True, path=_text("folder, default .")
