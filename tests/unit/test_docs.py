@@ -53,3 +53,10 @@ def test_every_promise_about_failures_names_a_test_that_exists() -> None:
         assert named or shown.startswith("none: "), line
         for path, test in named:
             assert f"\ndef {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+def test_the_map_shows_every_package() -> None:
+    """ARCHITECTURE.md names each package below `tether`."""
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    packages = {path.parent.name for path in (ROOT / "src" / "tether").glob("*/__init__.py")}
+    assert {name for name in packages if f"`{name}/" not in page} == set()

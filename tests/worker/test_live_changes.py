@@ -14,6 +14,7 @@ import pytest
 from site_of_workers import Site, site, until
 from tether.client import TaskHandle
 from tether.store import Store, open_store
+from tether.store.rows import Hold
 from tether.task import TaskDocument
 from tether.testing import Request, ScriptedModels, call, fault, reply
 
@@ -94,10 +95,15 @@ def _at_the_gate(models: ScriptedModels) -> None:
     models.wait_for(lambda entries: len(entries) == _HOLD_AT + 1, 60)
 
 
-def _held(handle: TaskHandle) -> TaskDocument:
+def _stopped(models: ScriptedModels, store: Store, handle: TaskHandle, **which: str) -> tuple[Hold, TaskDocument]:
+    """Hold calls while one is on its way, and let that one be answered: the task is paused before the next."""
+    _at_the_gate(models)
+    hold = store.hold(stop="calls", **which)
+    time.sleep(_BITES_S)  # from now on nothing leaves
+    models.open_gate("g")
     task = handle.wait(timeout=60)
     assert (task.state, task.reason) == ("paused", "operator"), task
-    return task
+    return hold, task
 
 
 def _bodies(models: ScriptedModels) -> list[str]:
@@ -136,11 +142,7 @@ def test_a_lowered_limit_refuses_the_next_call(place: Site, models: ScriptedMode
 def test_a_hold_on_calls_pauses_and_its_release_goes_on(place: Site, models: ScriptedModels, store: Store, agent: str) -> None:
     """No call leaves from a second on; the task is paused, its slot is free; released, it goes on and nothing is paid twice."""
     handle = _submit(place, agent)
-    _at_the_gate(models)
-    hold = store.hold(stop="calls", agent=agent, note="too many complaints")
-    time.sleep(_BITES_S)  # from now on nothing leaves
-    models.open_gate("g")
-    task = _held(handle)
+    hold, task = _stopped(models, store, handle, agent=agent, note="too many complaints")
     assert "too many complaints" in task.message
     assert len(models.ledger) == _HOLD_AT + 1
     other = "python" if agent != "python" else "program"
@@ -158,11 +160,7 @@ def test_a_hold_on_calls_pauses_and_its_release_goes_on(place: Site, models: Scr
 def test_a_held_program_outlives_its_processes(place: Site, models: ScriptedModels, store: Store) -> None:
     """Held longer than park_s its processes end, its task stays paused; released, it starts again and pays for nothing twice."""
     handle = _submit(place, "hasty")
-    _at_the_gate(models)
-    hold = store.hold(stop="calls")
-    time.sleep(_BITES_S)
-    models.open_gate("g")
-    _held(handle)
+    hold, _ = _stopped(models, store, handle)
     until(lambda: not place.survivors(), 30, "the end of its processes")
     until(lambda: handle.document().attempts[0].state == "paused", 30, "the end of the attempt")
     assert (handle.document().state, handle.document().reason) == ("paused", "operator")
@@ -175,11 +173,7 @@ def test_a_held_program_outlives_its_processes(place: Site, models: ScriptedMode
 def test_a_worker_that_dies_does_not_let_held_tasks_go(place: Site, models: ScriptedModels, store: Store) -> None:
     """kill -9 of the worker of a held task: it stays paused, and the release lets it go on with another worker."""
     handle = _submit(place, "hasty")
-    _at_the_gate(models)
-    hold = store.hold(stop="calls", agent="hasty")
-    time.sleep(_BITES_S)
-    models.open_gate("g")
-    _held(handle)
+    hold, _ = _stopped(models, store, handle, agent="hasty")
     (worker,) = place.workers
     worker.send_signal(signal.SIGKILL)
     worker.wait(10)
@@ -193,11 +187,7 @@ def test_a_worker_that_dies_does_not_let_held_tasks_go(place: Site, models: Scri
 def test_what_a_client_paused_too_stays_paused(place: Site, models: ScriptedModels, store: Store) -> None:
     """A pause asked for while the calls are held is not undone by the release."""
     handle = _submit(place, "python")
-    _at_the_gate(models)
-    hold = store.hold(stop="calls")
-    time.sleep(_BITES_S)
-    models.open_gate("g")
-    _held(handle)
+    hold, _ = _stopped(models, store, handle)
     until(lambda: not place.survivors(), 30, "the end of its processes")
     handle.pause()
     store.release(hold.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 from site_of_workers import Site, site, until
@@ -72,7 +73,10 @@ def test_a_hold_on_calls_reaches_running_attempts_within_a_second(tmp_path: Path
             until(lambda: len(models.ledger) > 2, what="calls")
             store = open_store(place.settings.store_url)
             hold = store.hold(stop="calls", agent="counted", note="stop")
+            held_s = time.time()
             until(lambda: _is_quiet(models), 10, "the end of calls")
+            late_s = max(entry.at_s for entry in models.ledger) - held_s
+            assert late_s <= 1.0, late_s
             seen = len(models.ledger)
             store.release(hold.id)
             store.close()
